@@ -1,0 +1,216 @@
+"""Arguments checked one by one: libraries and devices, dtypes, numbers, choices."""
+
+from __future__ import annotations
+
+import math
+import re
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from softxent.backends import backend_of
+
+if TYPE_CHECKING:
+    from softxent.backends.generic import Backend
+
+Array = Any
+
+HALVES = ("float16", "bfloat16")
+
+
+# -- libraries and devices --------------------------------------------------------------------------------------------
+
+
+def adopted(**given: Any) -> tuple[Backend, list[Any]]:
+    """The backend of the arrays, and the arguments in their order, ready for it; the first has to be an array.
+
+    Python numbers (NumPy's scalars among them, but for the first argument) and None stay what they are.
+    """
+    libraries: dict[str, Backend] = {}
+    for position, (name, value) in enumerate(given.items()):
+        if value is None or (position > 0 and isinstance(value, Real)):
+            continue
+        libraries[name] = _library(name, value)
+    backend = _common(libraries)
+    arrays = {name: backend.adopt(given[name]) for name in libraries}
+    _check_devices(backend, arrays)
+    return backend, [arrays.get(name, value) for name, value in given.items()]
+
+
+def _library(name: str, value: Any) -> Backend:
+    kind = type(value)
+    backend = backend_of(value)
+    if backend is None:
+        hint = (
+            "wrap it, for example with numpy.asarray(...)"
+            if isinstance(value, (list, tuple, Real))
+            else ("convert it to a NumPy, PyTorch, JAX, Dask or other array API array")
+        )
+        msg = f"{name} must be an array, got {kind.__name__}; {hint}"
+        raise TypeError(msg)
+    if kind.__name__ in {"matrix", "MaskedArray"} and kind.__module__.startswith("numpy"):
+        hint = "numpy.asarray(...)" if kind.__name__ == "matrix" else "its .data, and where= for the mask"
+        msg = f"{name} must be a plain array, got numpy {kind.__name__}; pass {hint}"
+        raise TypeError(msg)
+    return backend
+
+
+def _common(libraries: dict[str, Backend]) -> Backend:
+    """The library that all arrays belong to; NumPy's may stand beside those of jax and Dask."""
+    (first, backend), *rest = libraries.items()
+    for name, other in rest:
+        if other is backend:
+            continue
+        if backend.name == "numpy" and other.adopts_numpy:
+            first, backend = name, other
+        elif not (other.name == "numpy" and backend.adopts_numpy):
+            msg = (
+                f"{name} must be of the same library as {first}, got {other.label} beside {backend.label}; "
+                "convert one of them"
+            )
+            raise TypeError(msg)
+    return backend
+
+
+def _check_devices(backend: Backend, arrays: dict[str, Array]) -> None:
+    (first, leader), *rest = arrays.items()
+    device = backend.device(leader)
+    for name, array in rest:
+        other = backend.device(array)
+        if device is not None and other is not None and other != device and not backend.is_portable(array):
+            msg = f"{name} must be on the device of {first}, {device}, got {other}; move one of them"
+            raise ValueError(msg)
+
+
+# -- dtypes -----------------------------------------------------------------------------------------------------------
+
+
+def dtype_name(dtype: Any) -> str:
+    """A dtype's bare name: float32 for numpy.float32, torch.float32 and their like."""
+    return str(getattr(dtype, "name", dtype)).rsplit(".", maxsplit=1)[-1]
+
+
+def kind_of(dtype: Any) -> str:
+    """One of "bool", "integer", "floating" or, for what no function takes, "other"."""
+    name = dtype_name(dtype)
+    if name == "bool":
+        return "bool"
+    if re.fullmatch(r"u?int\d+", name):
+        return "integer"
+    if name in HALVES or re.fullmatch(r"float(32|64|96|128)|longdouble", name):
+        return "floating"
+    return "other"
+
+
+def _dtype_hint(name: str) -> str:
+    if name.startswith("complex"):
+        return "take its real part or absolute value"
+    if name.startswith(("float", "bfloat")):
+        return "cast it to float16, bfloat16 or float32"
+    return "convert it to float32 or float64"
+
+
+def floating(backend: Backend, name: str, x: Array, dtype: Any) -> tuple[Any, Any]:
+    """The dtype of the arithmetic on ``x``, and the one that ``x`` has for the caller: ``dtype`` if given."""
+    kind = kind_of(x.dtype)
+    if kind == "other":
+        msg = f"{name} must be real, got dtype {dtype_name(x.dtype)}; {_dtype_hint(dtype_name(x.dtype))}"
+        raise TypeError(msg)
+    if dtype is not None:
+        seen = floating_dtype(backend, dtype)
+    else:
+        seen = x.dtype if kind == "floating" else backend.default_float(x)
+    return arithmetic(backend, seen), seen
+
+
+def arithmetic(backend: Backend, dtype: Any) -> Any:
+    """The dtype to compute in: float32 for halves."""
+    return backend.float32 if dtype_name(dtype) in HALVES else dtype
+
+
+def floating_dtype(backend: Backend, dtype: Any) -> Any:
+    """The library's floating dtype of the name that ``dtype`` is or has."""
+    name = dtype.__name__ if isinstance(dtype, type) else dtype_name(dtype)
+    if kind_of(name) != "floating":
+        msg = f"dtype must be a floating dtype or its name, got {dtype!r}; pass for example 'float32'"
+        raise TypeError(msg)
+    found = getattr(backend.namespace, name, None if isinstance(dtype, str) else dtype)
+    if found is None or not backend.supports(found):
+        msg = f"dtype must be one that {backend.label} has as it is set up, got {name}; {backend.dtype_hint}"
+        raise TypeError(msg)
+    return found
+
+
+def cast(backend: Backend, name: str, option: Any, dtype: Any) -> Any:
+    """A real-valued option in the dtype of the arithmetic; Python numbers and None pass."""
+    if option is None or isinstance(option, float):
+        return option
+    if kind_of(option.dtype) == "other":
+        msg = f"{name} must be real, got dtype {dtype_name(option.dtype)}; cast it to float32 or float64"
+        raise TypeError(msg)
+    return backend.astype(option, dtype, copy=False)
+
+
+# -- numbers and choices ----------------------------------------------------------------------------------------------
+
+
+def number(name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, above: bool = False) -> Any:
+    """A Python number within its bounds as a float; an array (whose value is not looked at) or None as it is.
+
+    ``above`` excludes the lower bound. Numbers are finite.
+    """
+    if isinstance(value, bool):
+        msg = f"{name} must be a number, got {value}; pass a float, or None to leave it out"
+        raise TypeError(msg)
+    if not isinstance(value, Real):
+        return value
+    as_float = float(value)
+    if not math.isfinite(as_float) or as_float < low or as_float > high or (above and as_float == low):
+        expected = (
+            f"{'greater than' if above else 'at least'} {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        )
+        hint = _ZERO_TEMPERATURE if name == "temperature" else "None leaves it out"
+        msg = f"{name} must be finite and {expected}, got {value!r}; {hint}"
+        raise ValueError(msg)
+    return as_float
+
+
+_ZERO_TEMPERATURE = "the limit at 0 is argmax of the logits"
+
+
+def integer(name: str, value: Any) -> Any:
+    """A Python int; an integer array or None as it is."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if value is not None and kind_of(getattr(value, "dtype", None)) != "integer":
+        msg = f"{name} must be an int or a 0-d array of an integer dtype, got {value!r}; labels are integers"
+        raise TypeError(msg)
+    return value
+
+
+def tristate(name: str, value: Any) -> None:
+    """True, False or None."""
+    if value is not None:
+        flag(name, value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """A Python bool."""
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise TypeError(msg)
+    return value
+
+
+def mask(backend: Backend, like: Array, where: Any) -> Any:
+    """``where`` as a bool array."""
+    if where is None:
+        return None
+    if isinstance(where, bool):
+        return backend.scalar(where, like, backend.bool)
+    if isinstance(where, float):
+        msg = f"where must be bool, got {where!r}; compare first, for example where=x != 0"
+        raise TypeError(msg)
+    if kind_of(where.dtype) != "bool":
+        msg = f"where must be bool, got dtype {dtype_name(where.dtype)}; compare first, for example where=x != 0"
+        raise TypeError(msg)
+    return where

@@ -1,0 +1,93 @@
+"""Dask: formulas run block by block on the arrays inside, with whole class axes, and nothing is computed."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import isnan
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import array_api_compat.dask.array as namespace
+import dask.array as da
+import numpy as np
+
+from softxent.backends import backend_of, generic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Array = Any
+
+
+class Backend(generic.Backend):
+    """Dask arrays."""
+
+    name = "dask"
+    adopts_numpy = True
+
+    def adopt(self, x: Array) -> Array:
+        """NumPy arrays may stand beside Dask arrays."""
+        return x if isinstance(x, da.Array) else da.from_array(x)
+
+    def device(self, x: Array) -> Any:  # noqa: ARG002 - the scheduler knows
+        """Nothing to compare."""
+        return None
+
+    def is_readable(self, x: Array) -> bool:  # noqa: ARG002 - never
+        """A look would compute."""
+        return False
+
+    def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """Map the formula over blocks of rows."""
+        arrays = {name: x for name, x in operands.items() if isinstance(x, da.Array)}
+        numbers = {name: x for name, x in operands.items() if name not in arrays}
+        arrays = _in_step(arrays, axis)
+        on_block = partial(_on_block, formula, tuple(arrays), {**numbers, **static, "axis": axis})
+
+        logits = next(iter(arrays.values()))
+        samples = on_block(*(_sample(x, axis) for x in arrays.values()))
+        several = isinstance(samples, tuple)
+        blocks = da.map_blocks(on_block, *arrays.values(), dtype=logits.dtype, meta=da.utils.meta_from_array(logits))
+
+        def result(number: int | None, sample: Any) -> Array:
+            chunks = list(logits.chunks)
+            chunks[axis] = (sample.shape[axis],)
+            pick = _whole if number is None else itemgetter(number)
+            return da.map_blocks(pick, blocks, dtype=sample.dtype, chunks=tuple(chunks), meta=sample)
+
+        return tuple(map(result, range(len(samples)), samples)) if several else result(None, samples)
+
+
+def _in_step(arrays: dict[str, Array], axis: int) -> dict[str, Array]:
+    """Arrays cut into the same blocks of rows, with whole class axes. Unknown sizes are left as they are cut."""
+    first = next(iter(arrays.values()))
+    cuts = {d: sizes for d, sizes in enumerate(first.chunks) if not any(map(isnan, sizes))}
+
+    def cut(x: Array) -> Array:
+        return x.rechunk({d: sizes for d, sizes in cuts.items() if x.shape[d] != 1} | {axis: -1}) if x.ndim else x
+
+    return {name: cut(x) for name, x in arrays.items()}
+
+
+def _on_block(formula: Callable[..., Any], names: tuple[str, ...], keywords: dict[str, Any], *blocks: Any) -> Any:
+    """Run the formula on the arrays inside one block, by their own library's backend."""
+    inner = backend_of(blocks[0])
+    if inner is None:
+        msg = f"Dask blocks hold {type(blocks[0]).__name__}, which is no array"
+        raise TypeError(msg)
+    return inner.run(formula, dict(zip(names, blocks, strict=True)), **keywords)
+
+
+def _sample(x: Array, axis: int) -> Any:
+    """An array like a block of ``x``, with all its classes and no rows."""
+    shape = tuple(x.shape[d] if d == axis % x.ndim else 0 for d in range(x.ndim))
+    return np.zeros_like(da.utils.meta_from_array(x), shape=shape)
+
+
+def _whole(block: Any) -> Any:
+    return block
+
+
+def backend() -> Backend:
+    """The one instance."""
+    return Backend(namespace)

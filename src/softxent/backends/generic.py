@@ -1,0 +1,104 @@
+"""The backend of any array API library: its namespace, and the primitives that the standard lacks.
+
+Every other backend is this one with a few methods replaced by what its library does better.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import array_api_compat as compat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Array = Any
+
+
+class Backend:
+    """An array namespace, and the primitives that formulas use beside it."""
+
+    name = "array"
+    adopts_numpy = False
+    dtype_hint = "choose another"
+
+    def __init__(self, namespace: Any) -> None:
+        """Wrap ``namespace``, which follows the array API standard (or is made to by array-api-compat)."""
+        self.namespace = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        """What is no primitive comes from the namespace."""
+        if name == "namespace":  # unset only while unpickling or copying
+            raise AttributeError(name)
+        return getattr(self.namespace, name)
+
+    # -- primitives of formulas ---------------------------------------------------------------------------------------
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Hold ``x`` constant under differentiation; the very same array where there is no differentiation."""
+        return x
+
+    def positions(self, like: Array, axis: int, size: int) -> Array:
+        """0, 1, …, size - 1 along ``axis``, on the device of ``like``, to be compared with indices."""
+        counted = self.arange(size, device=compat.device(like))
+        return self.reshape(counted, tuple(size if d == axis % like.ndim else 1 for d in range(like.ndim)))
+
+    def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
+        """The one entry of each row that ``index`` (size 1 along ``axis``) names."""
+        at = self._at(x, index, axis)
+        return self.sum(self.where(at, x, self.zeros_like(x)), axis=axis, keepdims=True)
+
+    def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
+        """``x`` with the entry of each row that ``index`` names replaced; ``x`` itself may be overwritten."""
+        return self.where(self._at(x, index, axis), value, x)
+
+    def _at(self, x: Array, index: Array, axis: int) -> Array:
+        positions = self.positions(x, axis, x.shape[axis])
+        return positions == self.astype(index, positions.dtype)
+
+    # -- what public functions ask ------------------------------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """The library's name in errors."""
+        return str(self.namespace.__name__).removeprefix("array_api_compat.").split(".", maxsplit=1)[0]
+
+    def supports(self, dtype: Any) -> bool:  # noqa: ARG002 - other backends look at it
+        """Whether arrays can have this dtype of the library's."""
+        return True
+
+    def scalar(self, value: Any, like: Array, dtype: Any) -> Array:
+        """A Python number as a 0-d array on the device of ``like``."""
+        return self.asarray(value, dtype=dtype, device=compat.device(like))
+
+    def adopt(self, x: Array) -> Array:
+        """The array as formulas are to see it."""
+        return x
+
+    def comparable(self, integers: Array) -> Array:
+        """Integers in a dtype that the library can compare; 64 bits stay the same bits."""
+        return integers
+
+    def device(self, x: Array) -> Any:
+        """Where the array lives; None if that cannot be told or does not matter."""
+        return compat.device(x)
+
+    def is_portable(self, x: Array) -> bool:  # noqa: ARG002 - other backends look at it
+        """Whether the library lets this array take part on any device."""
+        return False
+
+    def is_readable(self, x: Array) -> bool:
+        """Whether values can be looked at without forcing a trace, a computation or a transfer."""
+        return not (compat.is_lazy_array(x) or compat.is_cupy_array(x))
+
+    def read(self, condition: Array) -> bool | None:
+        """The value of a 0-d bool array, computed if need be; None where there is none, as inside a trace."""
+        return bool(condition)
+
+    def default_float(self, like: Array) -> Any:
+        """The library's default floating dtype."""
+        return self.namespace.__array_namespace_info__().default_dtypes(device=compat.device(like))["real floating"]
+
+    def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """Evaluate ``formula``; each operand is an array aligned to the logits, a 0-d array, or a number."""
+        return formula(self, **operands, axis=axis, **static)

@@ -1,0 +1,59 @@
+"""JAX: stop_gradient, gathers, and values that a trace hides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as namespace
+
+from softxent.backends import generic
+
+Array = Any
+
+
+class Backend(generic.Backend):
+    """JAX arrays and tracers."""
+
+    name = "jax"
+    adopts_numpy = True
+    dtype_hint = "enable it with jax.config.update('jax_enable_x64', True)"
+
+    def supports(self, dtype: Any) -> bool:
+        """Whether jax_enable_x64 allows it."""
+        return bool(jax.dtypes.canonicalize_dtype(dtype) == jax.numpy.dtype(dtype))
+
+    def adopt(self, x: Array) -> Array:
+        """NumPy arrays may stand beside jax arrays."""
+        return namespace.asarray(x)
+
+    def stop_gradient(self, x: Array) -> Array:
+        """As jax calls it."""
+        return jax.lax.stop_gradient(x)
+
+    def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
+        """By gather."""
+        return namespace.take_along_axis(x, index, axis=axis)
+
+    def device(self, x: Array) -> Any:
+        """The device an array was put on; None for tracers, sharded arrays and arrays free to move."""
+        if isinstance(x, jax.core.Tracer) or not x.committed or len(x.devices()) > 1:
+            return None
+        return x.device
+
+    def is_readable(self, x: Array) -> bool:
+        """Concrete arrays in host memory."""
+        return not isinstance(x, jax.core.Tracer) and all(device.platform == "cpu" for device in x.devices())
+
+    def read(self, condition: Array) -> bool | None:
+        """The value, unless it is traced."""
+        return None if isinstance(condition, jax.core.Tracer) else bool(condition)
+
+    def default_float(self, like: Array) -> Any:  # noqa: ARG002 - a setting of the process
+        """float64 only with jax_enable_x64."""
+        return jax.dtypes.canonicalize_dtype(float)
+
+
+def backend() -> Backend:
+    """The one instance."""
+    return Backend(namespace)

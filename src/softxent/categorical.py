@@ -1,0 +1,272 @@
+"""Losses of logits against class labels or distributions over classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from softxent import labels as targets
+from softxent import layout, reductions
+from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
+from softxent.formulas import cross_entropy as losses
+
+if TYPE_CHECKING:
+    from softxent.backends.generic import Backend
+    from softxent.layout import Layout
+
+Array = Any
+
+AUX = ("lse", "z_loss", "entropy", "correct", "target_log_prob", "margin")
+
+
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    axis: int | tuple[int, ...] | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: Any = None,
+    smoothing_prior: Any = None,
+    temperature: Any = None,
+    softcap: Any = None,
+    z_loss: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    aux: str | tuple[str, ...] | None = None,
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Cross-entropy of logits against labels: -log softmax(logits)[label], or -Σ_c q_c log softmax(logits)_c.
+
+    With every option the loss of example n is ``s · (Σ_c w_c q'_c (-log p_c) + z_loss · W · lse²)``, where p is the
+    softmax of ``softcap · tanh(logits / softcap) / temperature`` over the classes that take part, lse its normaliser,
+    q' = (1 - ε) q + ε u the smoothed target, w the class weights, s the sample weight, and W = Σ_c w_c q_c / Σ_c q_c.
+
+    Parameters
+    ----------
+    logits : array
+        Shape ``(..., C, ...)`` with the C classes along ``axis``; any real dtype. ``(C,)`` is a single example.
+    labels : array or int
+        Integers of any width: class indices, of the logits' shape without the class axis (the batch shape).
+        Floating: one distribution an example, of exactly the logits' shape. An int labels a single example.
+    axis : int, tuple of int or None, default -1
+        The class axis. Several axes (None: all) are classes jointly, indexed in C order of the axes as given.
+    where : bool or array of bool, optional
+        Of the batch shape: which examples take part. Of the logits' number of dimensions: which classes take part.
+        Sizes equal or 1: a mask over a vocabulary is ``(1, C)``. What takes no part is not looked at.
+    ignore_index : int or 0-d array, optional
+        Examples with this label take no part. None by default, so that a wrong label is never taken for an ignored one.
+    weight : array, optional
+        Class weights, shape ``(C,)``.
+    sample_weight : float or array, optional
+        Example weights, a scalar or of the batch shape (sizes equal or 1). An example of weight 0 takes no part.
+    label_smoothing : float or array, optional
+        ε from 0 to 1, a scalar or one an example.
+    smoothing_prior : array, optional
+        u, shape ``(C,)``, rescaled to sum to 1 over the classes that take part; uniform over these by default.
+    temperature : float or array, optional
+        A scalar, one an example, or of the logits' number of dimensions. Rows where it is not positive are NaN.
+    softcap : float or 0-d array, optional
+        Bounds the logits smoothly by ±softcap, before the temperature; infinite logits stay infinite.
+    z_loss : float or 0-d array, optional
+        Factor of the squared normaliser.
+    reduction : {"mean", "sum", "none", "sum_and_weight"}, default "mean"
+        "none" returns one loss an example. "sum_and_weight" returns numerator and denominator of the mean: such pairs
+        add up over micro-batches and devices.
+    denominator : {"weight", "count", "all"}, float or 0-d array, default "weight"
+        What the mean divides by: Σ s · W of the examples that take part, their number, the number of all examples, or a
+        number such as a token count over all devices.
+    empty_mean : {"zero", "nan"}, default "zero"
+        The mean if the denominator is 0.
+    aux : str or tuple of str, optional
+        By-products, one an example, 0 or False where it takes no part: "lse", "z_loss" (the example's share of the
+        loss), "entropy" of p, "correct" (whether the label is the argmax; for distributions, whether the two argmaxes
+        agree), "target_log_prob" (log p of the label, or Σ q log p) and "margin" (the label's final logit less the
+        largest other).
+    check : bool, optional
+        By default labels out of range are refused where values can be read for free (NumPy, CPU tensors outside a
+        trace). True also reads lazy arrays and accelerators, and checks distributions and options as well; inside a
+        trace it is an error. False reads nothing.
+    dtype : dtype or str, optional
+        Floating dtype that the logits are cast to before the arithmetic.
+
+    Returns
+    -------
+    loss : array
+        A 0-d array; of the batch shape for reduction="none"; for "sum_and_weight" a tuple of two 0-d arrays. Of the
+        logits' library and device, and of their floating dtype, but float32 for float16 and bfloat16.
+    aux : dict of arrays
+        Only with ``aux``: then the result is the pair ``(loss, aux)``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array, has a dtype that cannot be what it is for (bool labels, complex logits), or belongs
+        to another library than the logits. NumPy arrays may stand beside jax's and Dask's.
+    ValueError
+        If shapes do not fit (nothing is broadcast between logits and labels), a label is out of range, a number is out
+        of its bounds, arrays are on two devices, or an option cannot matter beside the others.
+
+    See Also
+    --------
+    smooth_labels : what ``label_smoothing`` does to the labels.
+    one_hot : labels as distributions.
+    log_softmax : all classes' log-probabilities.
+
+    Notes
+    -----
+    - Confident predictions keep every digit: the loss of ``[40, 0, 0]`` with label 0 is 8.5e-18 in float32 as well,
+      where the usual forms give 0, and so is the derivative. Values are within 4 + g units in the last place of exact,
+      g being the largest difference of logits that matters; halves are computed and returned in float32.
+    - A label out of range that is not refused (in a trace, on an accelerator, lazy) makes its row NaN, value and
+      derivative; it never wraps around.
+    - A label, or mass of a distribution, on a logit of -inf or on a class dropped by ``where`` costs +inf. A class of
+      target 0 or weight 0 costs nothing, also at -inf. Smoothing over a -inf logit costs +inf: drop the class instead.
+    - A row of -inf alone, with +inf or with NaN among the classes that take part, is NaN, and no other row is.
+    - An example that takes no part has loss 0 and derivative 0, whatever its logits are. The derivative by a sample
+      weight of 0 is the example's loss (0 if that is infinite).
+    - One-hot distributions give what indices give, and class weights that are all equal change no mean.
+    - A temperature that differs between the classes of a row divides the logits before they are compared.
+    - Needs a few temporary arrays of the logits' size.
+
+    References
+    ----------
+    C. Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016 (label smoothing).
+    A. Chowdhery et al., "PaLM: scaling language modeling with pathways", 2022 (z-loss).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import cross_entropy
+    >>> logits = np.asarray([[2.0, 0.0, -1.0], [0.0, 3.0, 0.0]])
+    >>> cross_entropy(logits, np.asarray([0, 2]), reduction="none")
+    array([0.16984602, 3.09492296])
+    >>> cross_entropy(logits, np.asarray([0, -1]), ignore_index=-1)
+    array(0.16984602)
+    >>> loss, aux = cross_entropy(logits, np.asarray([0, 2]), label_smoothing=0.1, aux=("correct",))
+    >>> aux["correct"]
+    array([ True, False])
+    """
+    reductions.check(reduction, denominator, empty_mean)
+    wanted = _wanted(aux, z_loss)
+    tristate("check", check)
+    ignore_index = integer("ignore_index", ignore_index)
+    given = labels
+    backend, (logits, labels, where, ignore_index, *options) = adopted(
+        logits=logits,
+        labels=labels,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        sample_weight=number("sample_weight", sample_weight),
+        label_smoothing=number("label_smoothing", label_smoothing, low=0.0, high=1.0),
+        smoothing_prior=smoothing_prior,
+        temperature=number("temperature", temperature, low=0.0, above=True),
+        softcap=number("softcap", softcap, low=0.0, above=True),
+        z_loss=number("z_loss", z_loss),
+        denominator=None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
+    )
+    compute, _ = floating(backend, "logits", logits, dtype)
+    form = layout.aligned(backend, "logits", logits, axis)
+    hard = targets.is_hard(form, labels)
+    if hard:
+        labels, ignore_index = targets.comparable(form, given, labels, ignore_index)
+    else:
+        targets.refuse_beside_distributions(ignore_index=ignore_index)
+    if smoothing_prior is not None and label_smoothing is None:
+        msg = "smoothing_prior must come with label_smoothing, got none; pass both"
+        raise ValueError(msg)
+    weight, sample_weight, label_smoothing, smoothing_prior, temperature, softcap, z_loss, total = (
+        cast(backend, name, option, compute) for name, option in zip(_CAST, options, strict=True)
+    )
+    if isinstance(sample_weight, float):
+        sample_weight = backend.scalar(sample_weight, logits, compute)
+    operands = {
+        "logits": form.inward(logits),
+        "labels": labels if hard else form.inward(labels),
+        "where": layout.example_or_class_mask(form, mask(backend, logits, where)),
+        "ignore_index": layout.scalar("ignore_index", ignore_index),
+        "weight": layout.per_class(form, "weight", weight),
+        "sample_weight": layout.per_example(form, "sample_weight", sample_weight),
+        "label_smoothing": layout.per_example(form, "label_smoothing", label_smoothing),
+        "smoothing_prior": layout.per_class(form, "smoothing_prior", smoothing_prior),
+        "temperature": layout.per_example(form, "temperature", temperature, or_class=True),
+        "softcap": layout.scalar("softcap", softcap),
+        "z_loss": layout.scalar("z_loss", z_loss),
+    }
+    total = layout.scalar("denominator", total)
+    _check_values(form, given, operands, hard=hard, check=check, compute=compute)
+    by_weight = denominator if isinstance(denominator, str) else None
+    if by_weight == "weight" and reduction in {"mean", "sum_and_weight"}:
+        _refuse_negative(backend, operands["sample_weight"], check)
+
+    results = backend.run(
+        losses.cross_entropy,
+        operands,
+        axis=form.axis,
+        dtype=compute,
+        hard=hard,
+        mass="count" if by_weight == "count" else "weight",
+        aux=wanted,
+    )
+    loss, mass, *others = (form.rows(row) for row in results)
+    loss = reductions.reduced(
+        backend, loss, mass, reduction=reduction, denominator=by_weight or total, empty_mean=empty_mean
+    )
+    return loss if aux is None else (loss, dict(zip(wanted, others, strict=True)))
+
+
+_CAST = (
+    "weight",
+    "sample_weight",
+    "label_smoothing",
+    "smoothing_prior",
+    "temperature",
+    "softcap",
+    "z_loss",
+    "denominator",
+)
+
+
+def _wanted(aux: Any, z_loss: Any) -> tuple[str, ...]:
+    names = (aux,) if isinstance(aux, str) else () if aux is None else aux
+    if not isinstance(names, tuple) or any(name not in AUX for name in names):
+        msg = f"aux must be a tuple of {', '.join(map(repr, AUX))}, got {aux!r}"
+        raise ValueError(msg)
+    if "z_loss" in names and z_loss is None:
+        msg = "aux='z_loss' must come with z_loss, got none; pass both"
+        raise ValueError(msg)
+    return names
+
+
+def _refuse_negative(backend: Backend, sample_weight: Array | None, check: bool | None) -> None:  # noqa: FBT001
+    if sample_weight is None or not targets.should_look(backend, sample_weight, check):
+        return
+    if targets.read(backend, backend.any(sample_weight < 0), "sample_weight", check):
+        msg = "sample_weight must not be negative where the mean divides by it, got some; pass denominator='count'"
+        raise ValueError(msg)
+
+
+def _check_values(
+    form: Layout, given: Any, operands: dict[str, Any], *, hard: bool, check: bool | None, compute: Any
+) -> None:
+    """Labels by default; with check=True distributions and options too."""
+    labels, where, sample_weight = (operands[name] for name in ("labels", "where", "sample_weight"))
+    if hard:
+        targets.check_range(
+            form,
+            given,
+            labels,
+            check=check,
+            ignore_index=operands["ignore_index"],
+            where=where,
+            sample_weight=sample_weight,
+        )
+    elif check:
+        present = losses.present_rows(form.backend, labels, where, None, hard=False, axis=form.axis)
+        present = losses.both(present, None if sample_weight is None else sample_weight != 0)
+        targets.check_distributions(form, labels, compute, present)
+    targets.check_options(form.backend, operands, check)

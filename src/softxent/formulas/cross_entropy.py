@@ -1,0 +1,198 @@
+"""Cross-entropy of logits, one value a row, against a label or a distribution, with every option.
+
+The loss of label t is, with m the largest logit, d = x - m and R = Σ_{j≠t} exp(d_j),
+
+    -log softmax(x)_t = (log1p(R) where d_t = 0, log(R + exp(d_t)) elsewhere) - d_t.
+
+What is left out of R is the label, not the largest entry: both terms are positive, so that no digit cancels, and so are
+all terms of the general loss Σ_c a_c (-log p_c) + λ W logsumexp², a = w · q', of a distribution q smoothed to q'.
+"""
+
+from collections.abc import Callable
+from math import inf, nan
+from typing import Any
+
+from softxent.formulas.logits import capped, masked, tempered, varies
+from softxent.formulas.logsumexp import log_of_sum
+from softxent.formulas.softmax import log_probabilities
+from softxent.formulas.targets import equals, in_range, positive, smoothed
+
+Array = Any
+
+
+def cross_entropy(
+    ops: Any,
+    logits: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    ignore_index: Array | int | None = None,
+    weight: Array | None = None,
+    sample_weight: Array | None = None,
+    label_smoothing: Array | float | None = None,
+    smoothing_prior: Array | None = None,
+    temperature: Array | float | None = None,
+    softcap: Array | float | None = None,
+    z_loss: Array | float | None = None,
+    hard: bool,
+    mass: str,
+    aux: tuple[str, ...] = (),
+    axis: int,
+    dtype: Any,
+) -> tuple[Array, ...]:
+    """Loss of each row, its mass in the mean ("weight" or "count", by ``mass``), and the by-products in ``aux``."""
+    x = ops.astype(logits, dtype, copy=False)
+    if x.shape[axis] == 0:
+        nothing = ops.sum(x, axis=axis, keepdims=True)
+        return (nothing, nothing, *(nothing != 0 if name == "correct" else nothing for name in aux))
+    present = present_rows(ops, labels, where, ignore_index, hard=hard, axis=axis)
+    steady = constant_where_idle(ops, sample_weight)
+
+    # The logits as softmax sees them: dropped classes out, capped, and over a temperature that differs between classes.
+    x = steady(x if where is None and present is None else masked(ops, x, both(where, present), axis))
+    if softcap is not None:
+        x = capped(ops, x, steady(softcap))
+    temperature = steady(temperature)
+    if varies(temperature, axis):
+        x, temperature = tempered(ops, x, temperature), None
+
+    # The target: a label, a distribution q where one is needed, and W = Σ w q / Σ q, which is 1 without class weights.
+    one = ops.ones_like(ops.sum(x, axis=axis, keepdims=True))
+    valid = None
+    if hard:
+        valid = in_range(ops, labels, x.shape[axis])
+        label = ops.where(both(valid, present), labels, ops.zeros_like(labels))
+        share = one if weight is None else steady(ops.take_along_axis(weight, label, axis=axis))
+        q = None if label_smoothing is None else ops.put_along_axis(ops.zeros_like(x), label, 1.0, axis=axis)
+    else:
+        q = ops.astype(labels, dtype, copy=False)
+        q = steady(q if present is None else ops.where(present, q, 0.0))
+        label = ops.argmax(q, axis=axis, keepdims=True)
+        share = one if weight is None else steady(mean_weight(ops, weight, q, axis))
+
+    # A label out of range makes its row NaN by a product, so that its derivative is NaN as well.
+    validity = one if valid is None else ops.where(valid, one, nan)
+    if q is None:
+        surprise = against_label(ops, x, label, axis, temperature) * validity
+        loss, target_log_p = product(ops, share, surprise), 0.0 - surprise
+    else:
+        log_p = log_probabilities(ops, x, axis, temperature)
+        if hard:
+            target_log_p = ops.take_along_axis(log_p, label, axis=axis) * validity
+        else:
+            target_log_p = ops.sum(product(ops, q, log_p), axis=axis, keepdims=True)
+        if label_smoothing is not None:
+            q = smoothed(ops, q, label_smoothing, where=where, prior=smoothing_prior, axis=axis)
+        a = steady(q if weight is None else weight * q)
+        loss = ops.sum(product(ops, a, -log_p), axis=axis, keepdims=True) * validity
+    penalty = None
+    if z_loss is not None:
+        log_z = log_of_sum(ops, x, axis, temperature)
+        penalty = product(ops, steady(z_loss) * share, log_z * log_z)
+        loss = loss + penalty
+
+    # What the row counts for. A weight of 0 has the loss for its derivative, if that is finite.
+    counted = one if mass == "count" else share
+    active = present
+    if sample_weight is not None:
+        idle = sample_weight == 0
+        active = both(~idle, present)
+        loss = sample_weight * ops.where(idle & ~ops.isfinite(loss), 0.0, loss)
+        penalty = None if penalty is None else sample_weight * penalty
+        if mass == "weight":
+            counted = ops.where(sample_weight < 0, nan, sample_weight * share)
+
+    by_products: dict[str, Callable[[], Array]] = {
+        "lse": lambda: log_of_sum(ops, x, axis, temperature),
+        "z_loss": lambda: penalty,
+        "entropy": lambda: entropy(ops, x, axis, temperature),
+        "correct": lambda: both(ops.argmax(x, axis=axis, keepdims=True) == label, valid),
+        "target_log_prob": lambda: target_log_p,
+        "margin": lambda: margin(ops, x, label, axis, temperature) * validity,
+    }
+    others = (only(ops, active, by_products[name]()) for name in aux)
+    return only(ops, present, loss), only(ops, active, counted), *others
+
+
+def present_rows(
+    ops: Any, labels: Array, where: Array | None, ignore_index: Array | int | None, *, hard: bool, axis: int
+) -> Array | None:
+    """Rows with a label that is not ignored, or soft labels not all 0, and with a class left; None: all of them."""
+    present = None if where is None else ops.any(where, axis=axis, keepdims=True)
+    if not hard:
+        present = both(present, ops.any(labels != 0, axis=axis, keepdims=True))
+    elif ignore_index is not None:
+        present = both(present, ~equals(ops, labels, ignore_index))
+    return present
+
+
+def constant_where_idle(ops: Any, sample_weight: Array | None) -> Callable[[Any], Any]:
+    """What makes an operand a constant in rows of sample weight 0: only that weight has a derivative there."""
+
+    def steady(operand: Any) -> Any:
+        if sample_weight is None or operand is None or isinstance(operand, float):
+            return operand
+        constant = ops.stop_gradient(operand)
+        return operand if constant is operand else ops.where(sample_weight == 0, constant, operand)
+
+    return steady
+
+
+def against_label(ops: Any, x: Array, label: Array, axis: int, temperature: Array | float | None) -> Array:
+    """-log softmax(x / temperature) at the label.
+
+    The reference is the largest logit. Where that is the label's own, the derivative goes through it (the pivot) and
+    the label's gap, 0, is a constant: then the derivative at the label is -R / (1 + R), never p - 1.
+    """
+    largest = ops.max(x, axis=axis, keepdims=True)
+    sound = ops.isfinite(largest)
+    level = ops.stop_gradient(ops.where(sound, largest, 0.0))
+    chosen = ops.take_along_axis(x, label, axis=axis)
+    hit = chosen == level
+    pivot = ops.where(hit, chosen, level)
+    gap = ops.where(hit, ops.stop_gradient(chosen - level), chosen - level)
+    gap = tempered(ops, gap, temperature)
+    others = ops.exp(ops.put_along_axis(tempered(ops, x - pivot, temperature), label, -inf, axis=axis))
+    rest = ops.sum(others, axis=axis, keepdims=True)
+    loss = ops.where(hit, ops.log1p(rest), ops.log(rest + ops.exp(gap))) - gap
+    return loss * ops.where(sound, ops.ones_like(loss), nan)
+
+
+def product(ops: Any, a: Array, y: Array) -> Array:
+    """A factor times a value, 0 where the factor is 0 and the value infinite: 0 · log 0 = 0, to every order."""
+    return a * ops.where((a == 0) & ops.isinf(y), 0.0, y)
+
+
+def mean_weight(ops: Any, weight: Array, q: Array, axis: int) -> Array:
+    """Class weights averaged over a distribution that need not be normalised."""
+    total = ops.sum(q, axis=axis, keepdims=True)
+    return ops.sum(weight * q, axis=axis, keepdims=True) / positive(ops, total)
+
+
+def entropy(ops: Any, x: Array, axis: int, temperature: Array | float | None) -> Array:
+    """-Σ p log p."""
+    log_p = log_probabilities(ops, x, axis, temperature)
+    return -ops.sum(product(ops, ops.exp(log_p), log_p), axis=axis, keepdims=True)
+
+
+def margin(ops: Any, x: Array, label: Array, axis: int, temperature: Array | float | None) -> Array:
+    """What the label's logit is above the largest of the others, +inf if there are none."""
+    largest = ops.max(x, axis=axis, keepdims=True)
+    reference = ops.where(ops.isfinite(largest), largest, 0.0)
+    gaps = tempered(ops, x - reference, temperature)
+    own = ops.take_along_axis(gaps, label, axis=axis)
+    return own - ops.max(ops.put_along_axis(gaps, label, -inf, axis=axis), axis=axis, keepdims=True)
+
+
+def both(a: Array | None, b: Array | None) -> Array | None:
+    """Conjunction of two masks, either of which may be absent."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a & b
+
+
+def only(ops: Any, rows: Array | None, result: Array) -> Array:
+    """A row result, 0 (False) where the row is none of ``rows``."""
+    if rows is None:
+        return result
+    return ops.where(rows, result, ops.zeros_like(result))

@@ -1,0 +1,238 @@
+"""Labels checked: what kind they are, their shape, and, where values can be read, their range."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from softxent.arguments import dtype_name, kind_of
+from softxent.backends import backend_of
+from softxent.formulas.cross_entropy import present_rows
+from softxent.formulas.targets import equals, in_range
+from softxent.layout import same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from softxent.backends.generic import Backend
+    from softxent.layout import Layout
+
+Array = Any
+
+_EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
+_MANY = 2**31 - 1
+_IGNORED, _INVALID = -1, -2
+
+
+# -- kind and shape ---------------------------------------------------------------------------------------------------
+
+
+def is_hard(form: Layout, labels: Any) -> bool:
+    """Whether labels are class indices (an integer dtype) or distributions (floating); their shape is checked."""
+    if isinstance(labels, Real):
+        if isinstance(labels, bool) or not isinstance(labels, Integral):
+            msg = f"labels must be an array, or an int for unbatched logits, got {labels!r}; class indices are integers"
+            raise TypeError(msg)
+        if form.batch_axes:
+            msg = (
+                f"labels must have the batch shape {form.batch_shape}, got the int {labels}; pass one label an example"
+            )
+            raise ValueError(msg)
+        return True
+    kind, shape = kind_of(labels.dtype), tuple(labels.shape)
+    if kind == "integer":
+        _check_index_shape(form, shape)
+    elif kind == "floating":
+        _check_distribution_shape(form, shape)
+    else:
+        hint = (
+            "cast them to an integer dtype if they name two classes" if kind == "bool" else "class indices are integers"
+        )
+        name = dtype_name(labels.dtype)
+        msg = f"labels must be integer class indices or floating distributions, got dtype {name}; {hint}"
+        raise TypeError(msg)
+    return kind == "integer"
+
+
+def _check_index_shape(form: Layout, shape: tuple[Any, ...]) -> None:
+    if same(shape, form.batch_shape):
+        return
+    if same(shape, form.shape):
+        hint = "one-hot? cast them to float, or pass indices"
+    elif form.single and same(shape, tuple(1 if d in form.axes else n for d, n in enumerate(form.shape))):
+        hint = f"drop the class axis, for example with squeeze(labels, axis={form.axis})"
+    else:
+        hint = "pass one index an example, and axis= if the classes are not on the last axis"
+    msg = f"integer labels must have the batch shape {form.batch_shape}, got {shape}; {hint}"
+    raise ValueError(msg)
+
+
+def _check_distribution_shape(form: Layout, shape: tuple[Any, ...]) -> None:
+    if same(shape, form.shape):
+        return
+    indices = same(shape, form.batch_shape)
+    hint = (
+        "class indices? cast them to an integer dtype"
+        if indices
+        else "pass one probability a class; nothing is broadcast"
+    )
+    msg = f"floating labels must have the logits' shape {form.shape}, got {shape}; {hint}"
+    raise ValueError(msg)
+
+
+def refuse_beside_distributions(*, ignore_index: Any, num_classes: int | None = None) -> None:
+    """Options that only class indices have a meaning for."""
+    if ignore_index is not None:
+        msg = "ignore_index must be left out beside floating labels, which name no class; drop examples with where="
+        raise ValueError(msg)
+    if num_classes is not None:
+        msg = f"num_classes must be left out beside floating labels, which have their own, got {num_classes}"
+        raise ValueError(msg)
+
+
+# -- integer labels ---------------------------------------------------------------------------------------------------
+
+
+def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> tuple[Array, Any]:
+    """Integer labels, one a row, and ``ignore_index``, in dtypes that their library compares without wrapping.
+
+    ``given`` is what the caller passed, ``labels`` the same in the logits' library. A Python int, or NumPy labels
+    beside another library, may not fit a dtype there: they are settled first, to -1 if ignored and -2 if they are no
+    class.
+    """
+    backend = form.backend
+    if isinstance(labels, int):
+        code = _IGNORED if labels == ignore_index else labels if 0 <= labels < form.size else _INVALID
+        labels, ignore_index = backend.scalar(code, form.like, _index_dtype(backend, form.size)), _IGNORED
+    elif backend_of(given) is not backend and not hasattr(ignore_index, "dtype"):
+        own = backend_of(given)
+        codes = _codes(own, given, form.size, ignore_index)
+        labels, ignore_index = backend.adopt(codes), _IGNORED
+    elif backend.comparable(labels) is not labels:
+        if isinstance(ignore_index, int) and dtype_name(labels.dtype) == "uint64":
+            ignore_index = _as_int64(ignore_index)
+        elif ignore_index is not None and not isinstance(ignore_index, int):
+            ignore_index = backend.comparable(ignore_index)
+        labels = backend.comparable(labels)
+    return form.per_row(labels), ignore_index
+
+
+def _codes(backend: Any, labels: Array, size: int, ignore_index: int | None) -> Array:
+    dtype = _index_dtype(backend, size)
+    valid = in_range(backend, labels, size)
+    codes = backend.astype(backend.where(valid, labels, backend.zeros_like(labels)), dtype)
+    codes = backend.where(valid, codes, _INVALID)
+    return codes if ignore_index is None else backend.where(equals(backend, labels, ignore_index), _IGNORED, codes)
+
+
+def _index_dtype(backend: Backend, size: int) -> Any:
+    return backend.int64 if size > _MANY else backend.int32
+
+
+def _as_int64(value: int) -> int | None:
+    """The int64 of the same 64 bits as an uint64; None for what is no uint64 and so equals no label."""
+    if not 0 <= value < 2**64:
+        return None
+    return value - 2**64 if value >= 2**63 else value
+
+
+def check_range(
+    form: Layout,
+    given: Any,
+    labels: Array,
+    *,
+    check: bool | None,
+    ignore_index: Any = None,
+    where: Array | None = None,
+    sample_weight: Array | None = None,
+) -> None:
+    """Refuse labels of participating rows that are no class, where the values can be read."""
+    backend = form.backend
+    if not should_look(backend, labels, check):
+        return
+    wrong = ~in_range(backend, labels, form.size)
+    if not read(backend, backend.any(wrong), "labels", check):
+        return
+    present = present_rows(backend, labels, where, ignore_index, hard=True, axis=form.axis)
+    wrong = wrong if present is None else wrong & present
+    wrong = wrong if sample_weight is None else wrong & (sample_weight != 0)
+    if form.size == 0 or not read(backend, backend.any(wrong), "labels", check):
+        return
+    position = _first(backend, form.rows(wrong))
+    value = given if isinstance(given, Real) else int(given[position])
+    at = f" at {position[0] if len(position) == 1 else position}" if position else ""
+    msg = (
+        f"labels must be from 0 to {form.size - 1}, got {value}{at}; "
+        f"to leave such examples out pass ignore_index={value}"
+    )
+    raise ValueError(msg)
+
+
+def _first(backend: Backend, condition: Array) -> tuple[int, ...]:
+    """Position of the first True in C order."""
+    flat = int(backend.argmax(backend.astype(backend.reshape(condition, (-1,)), backend.int32)))
+    position = []
+    for size in reversed(condition.shape):
+        flat, here = divmod(flat, size)
+        position.append(here)
+    return tuple(reversed(position))
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+def should_look(backend: Backend, x: Array, check: bool | None) -> bool:  # noqa: FBT001 - it is the caller's option
+    """Whether values are checked: by default where looking is free."""
+    return check or (check is None and backend.is_readable(x))
+
+
+def read(backend: Backend, condition: Array, name: str, check: bool | None) -> bool:  # noqa: FBT001
+    """A condition's value; what cannot be read is False, and an error with check=True."""
+    value = backend.read(condition)
+    if value is None and check:
+        msg = f"check=True must read the values of {name}, got a traced array; check outside the trace"
+        raise ValueError(msg)
+    return bool(value)
+
+
+def require(backend: Backend, name: str, good: Array, expected: str, hint: str) -> None:
+    """Refuse an argument unless ``good`` holds throughout; for check=True."""
+    if not read(backend, backend.all(good), name, check=True):
+        msg = f"{name} must be {expected}, got other values; {hint}"
+        raise ValueError(msg)
+
+
+def check_distributions(form: Layout, labels: Array, dtype: Any, present: Array | None) -> None:
+    """Refuse soft labels that are no distributions, in rows that take part."""
+    backend = form.backend
+    q = backend.astype(labels, dtype, copy=False)
+    total = backend.sum(q, axis=form.axis, keepdims=True)
+    tolerance = max(_EPS.get(dtype_name(of.dtype), 2.0**-52) for of in (labels, q)) ** 0.5
+    good = (q >= 0) & backend.isfinite(q) & (backend.abs(total - 1.0) <= tolerance)
+    if present is not None:
+        good = good | ~present
+    require(
+        backend, "labels", good, "finite, not negative and sum to 1", "divide them by their sum, or drop check=True"
+    )
+
+
+def check_options(backend: Backend, options: dict[str, Any], check: bool | None) -> None:  # noqa: FBT001
+    """With check=True, refuse options whose values are out of their bounds."""
+    if not check:
+        return
+    for name, (expected, is_good) in _BOUNDS.items():
+        option = options.get(name)
+        if option is not None and not isinstance(option, float):
+            require(
+                backend, name, is_good(option) & backend.isfinite(option), expected, "mend them, or drop check=True"
+            )
+
+
+_BOUNDS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "weight": ("finite and not negative", lambda w: w >= 0),
+    "sample_weight": ("finite", lambda s: s == s),  # noqa: PLR0124 - any number will do
+    "label_smoothing": ("from 0 to 1", lambda e: (e >= 0) & (e <= 1)),
+    "smoothing_prior": ("finite and not negative", lambda u: u >= 0),
+    "temperature": ("finite and positive", lambda t: t > 0),
+    "softcap": ("finite and positive", lambda c: c > 0),
+}

@@ -1,0 +1,228 @@
+"""The class axis, and every other argument aligned to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Integral
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from softxent.backends.generic import Backend
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How arrays of the caller's shape are seen by formulas: with one class axis.
+
+    An integer axis stays where it is. Several axes are put last and flattened in the order given; no axis at all
+    becomes a new last one of size 1. ``shape`` is the caller's, ``axes`` the class axes in it, and ``like`` an array of
+    the caller's, for its device.
+    """
+
+    backend: Backend
+    like: Array
+    shape: tuple[Any, ...]
+    axes: tuple[int, ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether the class axis is just one of the caller's."""
+        return len(self.axes) == 1
+
+    @property
+    def axis(self) -> int:
+        """The class axis that formulas see."""
+        return self.axes[0] if self.single else len(self.batch_axes)
+
+    @property
+    def batch_axes(self) -> tuple[int, ...]:
+        """The caller's other axes."""
+        return tuple(d for d in range(len(self.shape)) if d not in self.axes)
+
+    @property
+    def batch_shape(self) -> tuple[Any, ...]:
+        """The caller's shape without class axes."""
+        return tuple(self.shape[d] for d in self.batch_axes)
+
+    @property
+    def size(self) -> int:
+        """Number of classes."""
+        return math.prod(self.shape[d] for d in self.axes)
+
+    def inward(self, x: Array) -> Array:
+        """An array with the logits' number of dimensions, each size theirs or 1, as formulas see it."""
+        if self.single:
+            return x
+        ours = tuple(x.shape[d] for d in self.axes)
+        if all(size == 1 for size in ours):
+            size = 1
+        else:
+            size = self.size
+            full = tuple(self.shape[d] if d in self.axes else n for d, n in enumerate(x.shape))
+            x = x if full == tuple(x.shape) else self.backend.broadcast_to(x, full)
+        x = self.backend.permute_dims(x, (*self.batch_axes, *self.axes))
+        return self.backend.reshape(x, (*x.shape[: len(self.batch_axes)], size))
+
+    def outward(self, x: Array) -> Array:
+        """A result of the logits' shape, back in the caller's axes."""
+        if self.single:
+            return x
+        x = self.backend.reshape(x, (*x.shape[:-1], *(self.shape[d] for d in self.axes)))
+        order = (*self.batch_axes, *self.axes)
+        return self.backend.permute_dims(x, tuple(order.index(d) for d in range(len(self.shape))))
+
+    def per_row(self, x: Array) -> Array:
+        """An array of the batch's number of dimensions as formulas see it: with a class axis of size 1."""
+        return self.backend.expand_dims(x, axis=self.axis)
+
+    def rows(self, x: Array, *, keepdims: bool = False) -> Array:
+        """A result of one value a row in the batch shape, or with the class axes kept as 1."""
+        x = self.backend.squeeze(x, axis=self.axis)
+        if keepdims:
+            for d in sorted(self.axes):
+                x = self.backend.expand_dims(x, axis=d)
+        return x
+
+    def per_class(self, x: Array) -> Array:
+        """A 1-D array, one value a class, as formulas see it."""
+        ndim = len(self.batch_axes) + 1
+        return self.backend.reshape(x, tuple(-1 if d == self.axis else 1 for d in range(ndim)))
+
+
+def aligned(backend: Backend, name: str, x: Array, axis: Any) -> Layout:
+    """Where the classes of ``x`` lie, by the caller's ``axis``: an int, a tuple of ints, or None for all axes."""
+    ndim = len(x.shape)
+    if axis is None:
+        axes = tuple(range(ndim))
+    elif isinstance(axis, tuple):
+        axes = tuple(_axis(name, one, ndim) for one in axis)
+    elif ndim == 0 and _is_int(axis) and index(axis) in {-1, 0}:
+        axes = ()
+    else:
+        axes = (_axis(name, axis, ndim),)
+    if len(set(axes)) < len(axes):
+        msg = f"axis must name each axis once, got {axis}"
+        raise ValueError(msg)
+    for d in axes:
+        if not is_known(x.shape[d]):
+            msg = (
+                f"{name} must have a known number of classes, got an unknown size along axis {d}; "
+                "for Dask, call compute_chunk_sizes() first"
+            )
+            raise ValueError(msg)
+    return Layout(backend, x, tuple(x.shape), axes)
+
+
+def with_classes(backend: Backend, labels: Array, size: int, axis: Any) -> Layout:
+    """The layout of distributions over ``size`` classes along a new ``axis``, one for each of the labels."""
+    ndim = labels.ndim + 1
+    if not _is_int(axis) or not -ndim <= axis < ndim:
+        msg = f"axis must be an int from {-ndim} to {ndim - 1} for labels of {ndim - 1} dimensions, got {axis!r}"
+        raise ValueError(msg)
+    axis = index(axis) % ndim
+    return Layout(backend, labels, (*labels.shape[:axis], size, *labels.shape[axis:]), (axis,))
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _axis(name: str, axis: Any, ndim: int) -> int:
+    if not _is_int(axis):
+        msg = f"axis must be an int, a tuple of ints or None, got {axis!r}"
+        raise TypeError(msg)
+    if not -ndim <= axis < ndim:
+        msg = f"axis must be from {-ndim} to {ndim - 1} for {name} of {ndim} dimensions, got {axis}"
+        raise ValueError(msg)
+    return index(axis) % ndim
+
+
+def is_known(size: Any) -> bool:
+    """Whether a size in a shape is a number: Dask's may be NaN, others' None."""
+    return isinstance(size, int)
+
+
+# -- shapes -----------------------------------------------------------------------------------------------------------
+
+
+def fits(shape: Sequence[Any], full: Sequence[Any]) -> bool:
+    """Whether each size equals the full one or is 1, as far as sizes are known."""
+    return len(shape) == len(full) and all(
+        a in {1, b} or not is_known(a) or not is_known(b) for a, b in zip(shape, full, strict=True)
+    )
+
+
+def same(shape: Sequence[Any], full: Sequence[Any]) -> bool:
+    """Whether two shapes are equal as far as sizes are known."""
+    return len(shape) == len(full) and all(
+        a == b or not is_known(a) or not is_known(b) for a, b in zip(shape, full, strict=True)
+    )
+
+
+def broadcast(form: Layout, name: str, option: Any) -> Any:
+    """An option that broadcasts against the logits as in NumPy, aligned to them; it may not enlarge them."""
+    if option is None or isinstance(option, float):
+        return option
+    ndim = len(form.shape)
+    shape = (*(1 for _ in range(ndim - option.ndim)), *option.shape)
+    if not fits(shape, form.shape):
+        msg = (
+            f"{name} must broadcast to the logits' shape {form.shape}, got shape {tuple(option.shape)}; "
+            "give it their number of dimensions, with sizes equal or 1"
+        )
+        raise ValueError(msg)
+    if option.ndim == 0:
+        return option
+    return form.inward(option if option.ndim == ndim else form.backend.reshape(option, shape))
+
+
+def per_example(form: Layout, name: str, option: Any, *, or_class: bool = False) -> Any:
+    """An option of one value an example (with ``or_class``, or one a logit), aligned to the logits; scalars pass."""
+    if option is None or isinstance(option, float):
+        return option
+    shape = tuple(option.shape)
+    if not shape:
+        return option
+    if fits(shape, form.batch_shape):
+        return form.per_row(option)
+    if or_class and fits(shape, form.shape):
+        return form.inward(option)
+    also = f", or the logits' {form.shape}" if or_class else ""
+    msg = (
+        f"{name} must be a scalar or have the batch shape {form.batch_shape}{also}, each size equal or 1, "
+        f"got shape {shape}; add or drop a dimension"
+    )
+    raise ValueError(msg)
+
+
+def per_class(form: Layout, name: str, option: Any) -> Any:
+    """An option of one value a class, aligned to the class axis."""
+    if option is None:
+        return None
+    if isinstance(option, float) or tuple(option.shape) != (form.size,):
+        came = "a number" if isinstance(option, float) else f"shape {tuple(option.shape)}"
+        msg = f"{name} must have shape ({form.size},), one value a class, got {came}; it is aligned to the class axis"
+        raise ValueError(msg)
+    return form.per_class(option)
+
+
+def example_or_class_mask(form: Layout, where: Array | None) -> Array | None:
+    """``where`` of examples or of classes, aligned to the logits."""
+    where = per_example(form, "where", where, or_class=True)
+    if where is None or where.ndim > 0:
+        return where
+    return form.backend.reshape(where, (1,) * (len(form.batch_axes) + 1))
+
+
+def scalar(name: str, option: Any) -> Any:
+    """An option of one value for all."""
+    if option is not None and not isinstance(option, (int, float)) and option.ndim > 0:
+        msg = f"{name} must be a number or a 0-d array, got shape {tuple(option.shape)}; it is one for all examples"
+        raise ValueError(msg)
+    return option
