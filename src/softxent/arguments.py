@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Array = Any
 
 HALVES = ("float16", "bfloat16")
+_REAL = "float16, bfloat16, float32, float64, integer or bool"
 
 
 # -- libraries and devices --------------------------------------------------------------------------------------------
@@ -27,16 +28,20 @@ def adopted(**given: Any) -> tuple[Backend, list[Any]]:
     """
     libraries: dict[str, Backend] = {}
     for position, (name, value) in enumerate(given.items()):
-        if value is None or (position > 0 and isinstance(value, Real)):
+        if position > 0 and (value is None or isinstance(value, Real)):
             continue
-        libraries[name] = _library(name, value)
+        libraries[name] = _library(name, value, "an array" if name in _ARRAYS else "a number or an array")
     backend = _common(libraries)
     arrays = {name: backend.adopt(given[name]) for name in libraries}
     _check_devices(backend, arrays)
     return backend, [arrays.get(name, value) for name, value in given.items()]
 
 
-def _library(name: str, value: Any) -> Backend:
+_UNPLAIN = {"matrix": "numpy.asarray(...)", "MaskedArray": "its .data, and where= for the mask"}
+_ARRAYS = ("logits", "x", "labels", "where", "weight", "smoothing_prior")
+
+
+def _library(name: str, value: Any, expected: str) -> Backend:
     kind = type(value)
     backend = backend_of(value)
     if backend is None:
@@ -45,12 +50,12 @@ def _library(name: str, value: Any) -> Backend:
             if isinstance(value, (list, tuple, Real))
             else ("convert it to a NumPy, PyTorch, JAX, Dask or other array API array")
         )
-        msg = f"{name} must be an array, got {kind.__name__}; {hint}"
+        msg = f"{name} must be {expected}, got {kind.__name__}; {hint}"
         raise TypeError(msg)
-    if kind.__name__ in {"matrix", "MaskedArray"} and kind.__module__.startswith("numpy"):
-        hint = "numpy.asarray(...)" if kind.__name__ == "matrix" else "its .data, and where= for the mask"
-        msg = f"{name} must be a plain array, got numpy {kind.__name__}; pass {hint}"
-        raise TypeError(msg)
+    for ancestor in kind.__mro__:
+        if ancestor.__name__ in _UNPLAIN and ancestor.__module__.startswith("numpy"):
+            msg = f"{name} must be a plain array, got numpy {kind.__name__}; pass {_UNPLAIN[ancestor.__name__]}"
+            raise TypeError(msg)
     return backend
 
 
@@ -94,7 +99,7 @@ def kind_of(dtype: Any) -> str:
     name = dtype_name(dtype)
     if name == "bool":
         return "bool"
-    if re.fullmatch(r"u?int\d+", name):
+    if re.fullmatch(r"u?int(8|16|32|64)", name):
         return "integer"
     if name in HALVES or re.fullmatch(r"float(32|64|96|128)|longdouble", name):
         return "floating"
@@ -113,10 +118,10 @@ def floating(backend: Backend, name: str, x: Array, dtype: Any) -> tuple[Any, An
     """The dtype of the arithmetic on ``x``, and the one that ``x`` has for the caller: ``dtype`` if given."""
     kind = kind_of(x.dtype)
     if kind == "other":
-        msg = f"{name} must be real, got dtype {dtype_name(x.dtype)}; {_dtype_hint(dtype_name(x.dtype))}"
+        msg = f"{name} must be {_REAL}, got dtype {dtype_name(x.dtype)}; {_dtype_hint(dtype_name(x.dtype))}"
         raise TypeError(msg)
     if dtype is not None:
-        seen = floating_dtype(backend, dtype)
+        seen = floating_dtype(backend, dtype, x)
     else:
         seen = x.dtype if kind == "floating" else backend.default_float(x)
     return arithmetic(backend, seen), seen
@@ -127,25 +132,26 @@ def arithmetic(backend: Backend, dtype: Any) -> Any:
     return backend.float32 if dtype_name(dtype) in HALVES else dtype
 
 
-def floating_dtype(backend: Backend, dtype: Any) -> Any:
+def floating_dtype(backend: Backend, dtype: Any, like: Array) -> Any:
     """The library's floating dtype of the name that ``dtype`` is or has."""
     name = dtype.__name__ if isinstance(dtype, type) else dtype_name(dtype)
     if kind_of(name) != "floating":
         msg = f"dtype must be a floating dtype or its name, got {dtype!r}; pass for example 'float32'"
         raise TypeError(msg)
-    found = getattr(backend.namespace, name, None if isinstance(dtype, str) else dtype)
-    if found is None or not backend.supports(found):
-        msg = f"dtype must be one that {backend.label} has as it is set up, got {name}; {backend.dtype_hint}"
+    found = backend.floating_dtype(name, dtype, like)
+    if found is None:
+        hint = "; jax has float64 once jax_enable_x64 is set" if backend.name == "jax" and name == "float64" else ""
+        msg = f"dtype must be one that {backend.label} has as it is set up and on the array's device, got {name}{hint}"
         raise TypeError(msg)
     return found
 
 
 def cast(backend: Backend, name: str, option: Any, dtype: Any) -> Any:
     """A real-valued option in the dtype of the arithmetic; Python numbers and None pass."""
-    if option is None or isinstance(option, float):
+    if option is None or isinstance(option, Real):
         return option
     if kind_of(option.dtype) == "other":
-        msg = f"{name} must be real, got dtype {dtype_name(option.dtype)}; cast it to float32 or float64"
+        msg = f"{name} must be {_REAL}, got dtype {dtype_name(option.dtype)}; cast it to float32 or float64"
         raise TypeError(msg)
     return backend.astype(option, dtype, copy=False)
 
@@ -159,22 +165,26 @@ def number(name: str, value: Any, *, low: float = -math.inf, high: float = math.
     ``above`` excludes the lower bound. Numbers are finite.
     """
     if isinstance(value, bool):
-        msg = f"{name} must be a number, got {value}; pass a float, or None to leave it out"
+        msg = f"{name} must be a number, got {value}; {_NUMBER_HINTS.get(name, 'None leaves it out')}"
         raise TypeError(msg)
     if not isinstance(value, Real):
         return value
-    as_float = float(value)
+    try:
+        as_float = float(value)
+    except OverflowError:
+        as_float = math.inf
     if not math.isfinite(as_float) or as_float < low or as_float > high or (above and as_float == low):
-        expected = (
-            f"{'greater than' if above else 'at least'} {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        )
-        hint = _ZERO_TEMPERATURE if name == "temperature" else "None leaves it out"
-        msg = f"{name} must be finite and {expected}, got {value!r}; {hint}"
+        bounds = "" if low == -math.inf else f" and {'greater than' if above else 'at least'} {low:g}"
+        expected = f"finite{bounds}" if high == math.inf else f"from {low:g} to {high:g}"
+        msg = f"{name} must be {expected}, got {value!r}; {_NUMBER_HINTS.get(name, 'None leaves it out')}"
         raise ValueError(msg)
     return as_float
 
 
-_ZERO_TEMPERATURE = "the limit at 0 is argmax of the logits"
+_NUMBER_HINTS = {
+    "denominator": "pass 'weight', 'count', 'all' or a number",
+    "temperature": "the limit at 0 is argmax of the logits",
+}
 
 
 def integer(name: str, value: Any) -> Any:
@@ -182,15 +192,17 @@ def integer(name: str, value: Any) -> Any:
     if isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
     if value is not None and kind_of(getattr(value, "dtype", None)) != "integer":
-        msg = f"{name} must be an int or a 0-d array of an integer dtype, got {value!r}; labels are integers"
+        came = f"dtype {dtype_name(value.dtype)}" if hasattr(value, "dtype") else repr(value)
+        msg = f"{name} must be an int or a 0-d array of an integer dtype, got {came}; labels are integers"
         raise TypeError(msg)
     return value
 
 
 def tristate(name: str, value: Any) -> None:
     """True, False or None."""
-    if value is not None:
-        flag(name, value)
+    if value is not None and not isinstance(value, bool):
+        msg = f"{name} must be True, False or None, got {value!r}"
+        raise TypeError(msg)
 
 
 def flag(name: str, value: Any) -> bool:
@@ -207,7 +219,7 @@ def mask(backend: Backend, like: Array, where: Any) -> Any:
         return None
     if isinstance(where, bool):
         return backend.scalar(where, like, backend.bool)
-    if isinstance(where, float):
+    if isinstance(where, Real):
         msg = f"where must be bool, got {where!r}; compare first, for example where=x != 0"
         raise TypeError(msg)
     if kind_of(where.dtype) != "bool":

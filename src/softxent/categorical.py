@@ -11,7 +11,6 @@ from softxent.formulas import cross_entropy as losses
 
 if TYPE_CHECKING:
     from softxent.backends.generic import Backend
-    from softxent.layout import Layout
 
 Array = Any
 
@@ -172,23 +171,19 @@ def cross_entropy(
     compute, _ = floating(backend, "logits", logits, dtype)
     form = layout.aligned(backend, "logits", logits, axis)
     hard = targets.is_hard(form, labels)
-    if hard:
-        labels, ignore_index = targets.comparable(form, given, labels, ignore_index)
-    else:
+    if not hard:
         targets.refuse_beside_distributions(ignore_index=ignore_index)
     if smoothing_prior is not None and label_smoothing is None:
         msg = "smoothing_prior must come with label_smoothing, got none; pass both"
         raise ValueError(msg)
-    weight, sample_weight, label_smoothing, smoothing_prior, temperature, softcap, z_loss, total = (
-        cast(backend, name, option, compute) for name, option in zip(_CAST, options, strict=True)
-    )
+    cast_options = [cast(backend, name, option, compute) for name, option in zip(_CAST, options, strict=True)]
+    weight, sample_weight, label_smoothing, smoothing_prior, temperature, softcap, z_loss, total = cast_options
     if isinstance(sample_weight, float):
         sample_weight = backend.scalar(sample_weight, logits, compute)
     operands = {
         "logits": form.inward(logits),
-        "labels": labels if hard else form.inward(labels),
+        "labels": None,  # to come
         "where": layout.example_or_class_mask(form, mask(backend, logits, where)),
-        "ignore_index": layout.scalar("ignore_index", ignore_index),
         "weight": layout.per_class(form, "weight", weight),
         "sample_weight": layout.per_example(form, "sample_weight", sample_weight),
         "label_smoothing": layout.per_example(form, "label_smoothing", label_smoothing),
@@ -198,10 +193,19 @@ def cross_entropy(
         "z_loss": layout.scalar("z_loss", z_loss),
     }
     total = layout.scalar("denominator", total)
-    _check_values(form, given, operands, hard=hard, check=check, compute=compute)
+    takes_part = {name: operands[name] for name in ("where", "sample_weight")}
+    ignore_index = layout.scalar("ignore_index", ignore_index)
+    if hard:
+        targets.check_range(form, given, check=check, ignore_index=ignore_index, **takes_part)
+        operands["labels"], operands["ignore_index"] = targets.comparable(form, given, labels, ignore_index)
+    else:
+        operands["labels"] = form.inward(labels)
+        if check:
+            targets.check_distributions(form, operands["labels"], compute, **takes_part)
+    targets.check_options(backend, dict(zip(_CAST, cast_options, strict=True)), check)
     by_weight = denominator if isinstance(denominator, str) else None
     if by_weight == "weight" and reduction in {"mean", "sum_and_weight"}:
-        _refuse_negative(backend, operands["sample_weight"], check)
+        _refuse_negative(backend, sample_weight, check)
 
     results = backend.run(
         losses.cross_entropy,
@@ -245,28 +249,9 @@ def _wanted(aux: Any, z_loss: Any) -> tuple[str, ...]:
 def _refuse_negative(backend: Backend, sample_weight: Array | None, check: bool | None) -> None:  # noqa: FBT001
     if sample_weight is None or not targets.should_look(backend, sample_weight, check):
         return
-    if targets.read(backend, backend.any(sample_weight < 0), "sample_weight", check):
-        msg = "sample_weight must not be negative where the mean divides by it, got some; pass denominator='count'"
+    negative = sample_weight < 0
+    if targets.read(backend, backend.any(negative), "sample_weight", check):
+        position = targets.first(backend, negative)
+        came = f"{float(sample_weight[position]):g}{targets.at(position)}"
+        msg = f"sample_weight must not be negative where the mean divides by it, got {came}; pass denominator='count'"
         raise ValueError(msg)
-
-
-def _check_values(
-    form: Layout, given: Any, operands: dict[str, Any], *, hard: bool, check: bool | None, compute: Any
-) -> None:
-    """Labels by default; with check=True distributions and options too."""
-    labels, where, sample_weight = (operands[name] for name in ("labels", "where", "sample_weight"))
-    if hard:
-        targets.check_range(
-            form,
-            given,
-            labels,
-            check=check,
-            ignore_index=operands["ignore_index"],
-            where=where,
-            sample_weight=sample_weight,
-        )
-    elif check:
-        present = losses.present_rows(form.backend, labels, where, None, hard=False, axis=form.axis)
-        present = losses.both(present, None if sample_weight is None else sample_weight != 0)
-        targets.check_distributions(form, labels, compute, present)
-    targets.check_options(form.backend, operands, check)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from softxent.arguments import dtype_name, kind_of
 from softxent.backends import backend_of
-from softxent.formulas.cross_entropy import present_rows
+from softxent.formulas.cross_entropy import both, present_rows
 from softxent.formulas.targets import equals, in_range
 from softxent.layout import same
 
@@ -29,7 +29,7 @@ _IGNORED, _INVALID = -1, -2
 
 def is_hard(form: Layout, labels: Any) -> bool:
     """Whether labels are class indices (an integer dtype) or distributions (floating); their shape is checked."""
-    if isinstance(labels, Real):
+    if labels is None or isinstance(labels, Real):
         if isinstance(labels, bool) or not isinstance(labels, Integral):
             msg = f"labels must be an array, or an int for unbatched logits, got {labels!r}; class indices are integers"
             raise TypeError(msg)
@@ -101,20 +101,28 @@ def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> tupl
     class.
     """
     backend = form.backend
-    if isinstance(labels, int):
-        code = _IGNORED if labels == ignore_index else labels if 0 <= labels < form.size else _INVALID
-        labels, ignore_index = backend.scalar(code, form.like, _index_dtype(backend, form.size)), _IGNORED
-    elif backend_of(given) is not backend and not hasattr(ignore_index, "dtype"):
-        own = backend_of(given)
-        codes = _codes(own, given, form.size, ignore_index)
-        labels, ignore_index = backend.adopt(codes), _IGNORED
-    elif backend.comparable(labels) is not labels:
-        if isinstance(ignore_index, int) and dtype_name(labels.dtype) == "uint64":
-            ignore_index = _as_int64(ignore_index)
-        elif ignore_index is not None and not isinstance(ignore_index, int):
-            ignore_index = backend.comparable(ignore_index)
-        labels = backend.comparable(labels)
+    own = backend if isinstance(given, Integral) else backend_of(given)
+    static = ignore_index is None or isinstance(ignore_index, int)
+    if isinstance(given, Integral):
+        code = int(given) if 0 <= int(given) < form.size else _INVALID
+        if static:
+            code, ignore_index = (_IGNORED if given == ignore_index else code), _IGNORED
+        labels = backend.scalar(code, form.like, _index_dtype(backend, form.size))
+    elif own is not None and own is not backend and static:
+        labels, ignore_index = backend.adopt(_codes(own, given, form.size, ignore_index)), _IGNORED
+    else:
+        labels, ignore_index = _widened(backend, labels, ignore_index)
     return form.per_row(labels), ignore_index
+
+
+def _widened(backend: Backend, labels: Array, ignore_index: Any) -> tuple[Array, Any]:
+    wide = backend.comparable(labels)
+    if wide is not labels and isinstance(ignore_index, int):
+        if dtype_name(labels.dtype) == "uint64":
+            ignore_index = _as_int64(ignore_index)
+    elif ignore_index is not None and not isinstance(ignore_index, int):
+        ignore_index = backend.comparable(ignore_index)
+    return wide, ignore_index
 
 
 def _codes(backend: Any, labels: Array, size: int, ignore_index: int | None) -> Array:
@@ -139,43 +147,57 @@ def _as_int64(value: int) -> int | None:
 def check_range(
     form: Layout,
     given: Any,
-    labels: Array,
     *,
     check: bool | None,
     ignore_index: Any = None,
     where: Array | None = None,
     sample_weight: Array | None = None,
 ) -> None:
-    """Refuse labels of participating rows that are no class, where the values can be read."""
+    """Refuse labels of participating rows that are no class, where the values can be read.
+
+    ``given`` and ``ignore_index`` are the caller's: NumPy labels beside another library are looked at as such. What
+    else decides who takes part is aligned to the logits.
+    """
     backend = form.backend
-    if not should_look(backend, labels, check):
+    one = isinstance(given, Integral)
+    own = backend if one else backend_of(given) or backend
+    look = check is not False if one else should_look(own, given, check)
+    if form.size == 0 or not look:
         return
-    wrong = ~in_range(backend, labels, form.size)
-    if not read(backend, backend.any(wrong), "labels", check):
+    with own.reading():
+        if one:
+            labels, index = comparable(form, given, given, ignore_index)
+        else:
+            labels, index = _widened(own, given, ignore_index)
+            labels = own.expand_dims(labels, axis=form.axis)
+        wrong = ~in_range(own, labels, form.size)
+        if index is None or isinstance(index, int):
+            wrong = wrong if index is None else wrong & ~equals(own, labels, index)
+            index = None
+        if not read(own, own.any(wrong), "labels", check):
+            return
+    deciding = [x for x in (where, sample_weight, index) if x is not None]
+    if not all(should_look(backend, x, check) for x in deciding):
         return
-    present = present_rows(backend, labels, where, ignore_index, hard=True, axis=form.axis)
-    wrong = wrong if present is None else wrong & present
-    wrong = wrong if sample_weight is None else wrong & (sample_weight != 0)
-    if form.size == 0 or not read(backend, backend.any(wrong), "labels", check):
-        return
-    position = _first(backend, form.rows(wrong))
-    value = given if isinstance(given, Real) else int(given[position])
-    at = f" at {position[0] if len(position) == 1 else position}" if position else ""
+    with backend.reading():
+        if deciding:
+            wrong = backend.adopt(wrong)
+            present = present_rows(backend, backend.adopt(labels), where, index, hard=True, axis=form.axis)
+            wrong = wrong if present is None else wrong & present
+            wrong = wrong if sample_weight is None else wrong & (sample_weight != 0)
+            if not read(backend, backend.any(wrong), "where and sample_weight", check):
+                return
+        checking = backend if deciding else own
+        position = first(checking, checking.squeeze(wrong, axis=form.axis))
+    with own.reading():
+        value = int(given) if one else int(own.squeeze(labels, axis=form.axis)[position])
+    if value < 0 and not one and dtype_name(given.dtype) == "uint64":  # widened to the int64 of the same bits
+        value += 2**64
     msg = (
-        f"labels must be from 0 to {form.size - 1}, got {value}{at}; "
+        f"labels must be from 0 to {form.size - 1}, got {value}{at(position)}; "
         f"to leave such examples out pass ignore_index={value}"
     )
     raise ValueError(msg)
-
-
-def _first(backend: Backend, condition: Array) -> tuple[int, ...]:
-    """Position of the first True in C order."""
-    flat = int(backend.argmax(backend.astype(backend.reshape(condition, (-1,)), backend.int32)))
-    position = []
-    for size in reversed(condition.shape):
-        flat, here = divmod(flat, size)
-        position.append(here)
-    return tuple(reversed(position))
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -195,25 +217,43 @@ def read(backend: Backend, condition: Array, name: str, check: bool | None) -> b
     return bool(value)
 
 
-def require(backend: Backend, name: str, good: Array, expected: str, hint: str) -> None:
-    """Refuse an argument unless ``good`` holds throughout; for check=True."""
-    if not read(backend, backend.all(good), name, check=True):
-        msg = f"{name} must be {expected}, got other values; {hint}"
-        raise ValueError(msg)
+def refuse(backend: Backend, name: str, x: Array, *, good: Array, expected: str, hint: str) -> None:
+    """Refuse an argument unless ``good`` holds throughout, naming the first place where it does not; for check=True."""
+    if not read(backend, backend.any(~good), name, check=True):
+        return
+    position = first(backend, ~good)
+    raise ValueError(f"{name} must be {expected}, got {float(x[position]):g}{at(position)}; {hint}")
 
 
-def check_distributions(form: Layout, labels: Array, dtype: Any, present: Array | None) -> None:
+def first(backend: Backend, condition: Array) -> tuple[int, ...]:
+    """Position of the first True in C order."""
+    flat = int(backend.argmax(backend.astype(backend.reshape(condition, (-1,)), backend.int32), axis=0))
+    position = []
+    for size in reversed(condition.shape):
+        flat, here = divmod(flat, size)
+        position.append(here)
+    return tuple(reversed(position))
+
+
+def at(position: tuple[int, ...]) -> str:
+    """A position in an error."""
+    return f" at position {position[0] if len(position) == 1 else position}" if position else ""
+
+
+def check_distributions(
+    form: Layout, labels: Array, dtype: Any, *, where: Array | None, sample_weight: Array | None
+) -> None:
     """Refuse soft labels that are no distributions, in rows that take part."""
     backend = form.backend
-    q = backend.astype(labels, dtype, copy=False)
-    total = backend.sum(q, axis=form.axis, keepdims=True)
+    present = present_rows(backend, labels, where, None, hard=False, axis=form.axis)
+    present = present if sample_weight is None else both(sample_weight != 0, present)
+    q = backend.where(present, backend.astype(labels, dtype, copy=False), 0.0)
+    hint = "divide each row by its sum, or drop check=True"
+    refuse(backend, "labels", q, good=(q >= 0) & backend.isfinite(q), expected="finite and not negative", hint=hint)
+    total = form.rows(backend.sum(q, axis=form.axis, keepdims=True))
     tolerance = max(_EPS.get(dtype_name(of.dtype), 2.0**-52) for of in (labels, q)) ** 0.5
-    good = (q >= 0) & backend.isfinite(q) & (backend.abs(total - 1.0) <= tolerance)
-    if present is not None:
-        good = good | ~present
-    require(
-        backend, "labels", good, "finite, not negative and sum to 1", "divide them by their sum, or drop check=True"
-    )
+    good = (backend.abs(total - 1.0) <= tolerance) | ~form.rows(present)
+    refuse(backend, "labels", total, good=good, expected="distributions that sum to 1", hint=hint)
 
 
 def check_options(backend: Backend, options: dict[str, Any], check: bool | None) -> None:  # noqa: FBT001
@@ -223,9 +263,8 @@ def check_options(backend: Backend, options: dict[str, Any], check: bool | None)
     for name, (expected, is_good) in _BOUNDS.items():
         option = options.get(name)
         if option is not None and not isinstance(option, float):
-            require(
-                backend, name, is_good(option) & backend.isfinite(option), expected, "mend them, or drop check=True"
-            )
+            good = is_good(option) & backend.isfinite(option)
+            refuse(backend, name, option, good=good, expected=expected, hint="mend it, or drop check=True")
 
 
 _BOUNDS: dict[str, tuple[str, Callable[[Array], Array]]] = {
@@ -235,4 +274,5 @@ _BOUNDS: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "smoothing_prior": ("finite and not negative", lambda u: u >= 0),
     "temperature": ("finite and positive", lambda t: t > 0),
     "softcap": ("finite and positive", lambda c: c > 0),
+    "z_loss": ("finite", lambda z: z == z),  # noqa: PLR0124
 }

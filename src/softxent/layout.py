@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Layout:
     @property
     def size(self) -> int:
         """Number of classes."""
-        return math.prod(self.shape[d] for d in self.axes)
+        return math.prod([self.shape[d] for d in self.axes])
 
     def inward(self, x: Array) -> Array:
         """An array with the logits' number of dimensions, each size theirs or 1, as formulas see it."""
@@ -101,11 +101,11 @@ def aligned(backend: Backend, name: str, x: Array, axis: Any) -> Layout:
     if axis is None:
         axes = tuple(range(ndim))
     elif isinstance(axis, tuple):
-        axes = tuple(_axis(name, one, ndim) for one in axis)
-    elif ndim == 0 and _is_int(axis) and index(axis) in {-1, 0}:
+        axes = tuple(_axis(name, axis, one, ndim) for one in axis)
+    elif ndim == 0 and _is_int(axis) and axis == -1:
         axes = ()
     else:
-        axes = (_axis(name, axis, ndim),)
+        axes = (_axis(name, axis, axis, ndim),)
     if len(set(axes)) < len(axes):
         msg = f"axis must name each axis once, got {axis}"
         raise ValueError(msg)
@@ -133,14 +133,15 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _axis(name: str, axis: Any, ndim: int) -> int:
-    if not _is_int(axis):
+def _axis(name: str, axis: Any, one: Any, ndim: int) -> int:
+    if not _is_int(one):
         msg = f"axis must be an int, a tuple of ints or None, got {axis!r}"
-        raise TypeError(msg)
-    if not -ndim <= axis < ndim:
-        msg = f"axis must be from {-ndim} to {ndim - 1} for {name} of {ndim} dimensions, got {axis}"
         raise ValueError(msg)
-    return index(axis) % ndim
+    if not -ndim <= one < ndim:
+        allowed = f"from {-ndim} to {ndim - 1}" if ndim else "-1, None or ()"
+        msg = f"axis must be {allowed} for {name} of {ndim} dimensions, got {axis}"
+        raise ValueError(msg)
+    return index(one) % ndim
 
 
 def is_known(size: Any) -> bool:
@@ -167,7 +168,7 @@ def same(shape: Sequence[Any], full: Sequence[Any]) -> bool:
 
 def broadcast(form: Layout, name: str, option: Any) -> Any:
     """An option that broadcasts against the logits as in NumPy, aligned to them; it may not enlarge them."""
-    if option is None or isinstance(option, float):
+    if option is None or isinstance(option, Real):
         return option
     ndim = len(form.shape)
     shape = (*(1 for _ in range(ndim - option.ndim)), *option.shape)
@@ -177,14 +178,14 @@ def broadcast(form: Layout, name: str, option: Any) -> Any:
             "give it their number of dimensions, with sizes equal or 1"
         )
         raise ValueError(msg)
-    if option.ndim == 0:
+    if option.ndim == 0 and name != "where":  # a 0-d array may be of another device; a mask is reduced along the axis
         return option
     return form.inward(option if option.ndim == ndim else form.backend.reshape(option, shape))
 
 
 def per_example(form: Layout, name: str, option: Any, *, or_class: bool = False) -> Any:
     """An option of one value an example (with ``or_class``, or one a logit), aligned to the logits; scalars pass."""
-    if option is None or isinstance(option, float):
+    if option is None or isinstance(option, Real):
         return option
     shape = tuple(option.shape)
     if not shape:
@@ -205,9 +206,9 @@ def per_class(form: Layout, name: str, option: Any) -> Any:
     """An option of one value a class, aligned to the class axis."""
     if option is None:
         return None
-    if isinstance(option, float) or tuple(option.shape) != (form.size,):
-        came = "a number" if isinstance(option, float) else f"shape {tuple(option.shape)}"
-        msg = f"{name} must have shape ({form.size},), one value a class, got {came}; it is aligned to the class axis"
+    if isinstance(option, Real) or tuple(option.shape) != (form.size,):
+        came = "a number" if isinstance(option, Real) else f"shape {tuple(option.shape)}"
+        msg = f"{name} must have shape ({form.size},), one value a class, got {came}"
         raise ValueError(msg)
     return form.per_class(option)
 
@@ -222,7 +223,8 @@ def example_or_class_mask(form: Layout, where: Array | None) -> Array | None:
 
 def scalar(name: str, option: Any) -> Any:
     """An option of one value for all."""
-    if option is not None and not isinstance(option, (int, float)) and option.ndim > 0:
-        msg = f"{name} must be a number or a 0-d array, got shape {tuple(option.shape)}; it is one for all examples"
+    if option is not None and not isinstance(option, Real) and option.ndim > 0:
+        kind = "an int" if name == "ignore_index" else "a number"
+        msg = f"{name} must be {kind} or a 0-d array, got shape {tuple(option.shape)}; it is one for all examples"
         raise ValueError(msg)
     return option

@@ -215,20 +215,26 @@ def _distributions(
             msg = "num_classes must be given beside integer labels, got None; pass the number of classes"
             raise ValueError(msg)
         form = layout.with_classes(backend, labels, num_classes, axis)
-        seen = backend.default_float(labels) if dtype is None else floating_dtype(backend, dtype)
+        seen = backend.default_float(labels) if dtype is None else floating_dtype(backend, dtype, labels)
         compute = arithmetic(backend, seen)
-        labels, ignore_index = given_labels.comparable(form, given, labels, ignore_index)
-        given_labels.check_range(form, given, labels, check=check, ignore_index=ignore_index)
     else:
-        given_labels.refuse_beside_distributions(num_classes=num_classes, ignore_index=ignore_index)
         form = layout.aligned(backend, "labels", labels, axis)
         given_labels.is_hard(form, labels)
+        given_labels.refuse_beside_distributions(num_classes=num_classes, ignore_index=ignore_index)
         compute, seen = floating(backend, "labels", labels, dtype)
+    takes_part = {"where": layout.example_or_class_mask(form, mask(backend, labels, where)), "sample_weight": None}
+    ignore_index = layout.scalar("ignore_index", ignore_index)
+    if hard:
+        given_labels.check_range(form, given, check=check, ignore_index=ignore_index, **takes_part)
+        labels, ignore_index = given_labels.comparable(form, given, labels, ignore_index)
+    else:
         labels = form.inward(labels)
+        if check:
+            given_labels.check_distributions(form, labels, compute, **takes_part)
     operands = {
         "labels": labels,
-        "where": layout.example_or_class_mask(form, mask(backend, labels, where)),
-        "ignore_index": layout.scalar("ignore_index", ignore_index),
+        "where": takes_part["where"],
+        "ignore_index": ignore_index,
         "label_smoothing": layout.per_example(
             form, "label_smoothing", cast(backend, "label_smoothing", label_smoothing, compute)
         ),

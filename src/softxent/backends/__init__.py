@@ -32,7 +32,7 @@ def _find(x: Any) -> Backend | None:
     for library, is_array in _LIBRARIES.items():
         if is_array(x):
             return _load(library)
-    if not hasattr(x, "__array_namespace__"):
+    if isinstance(x, type) or not hasattr(x, "__array_namespace__"):
         return None
     namespace = x.__array_namespace__()
     if namespace.__name__ not in _BY_NAMESPACE:

@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 
 from softxent.backends import backend_of, generic
+from softxent.backends.numpy import registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +33,10 @@ class Backend(generic.Backend):
     def device(self, x: Array) -> Any:  # noqa: ARG002 - the scheduler knows
         """Nothing to compare."""
         return None
+
+    def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - the scheduler knows
+        """As in NumPy."""
+        return registered(name, dtype)
 
     def is_readable(self, x: Array) -> bool:  # noqa: ARG002 - never
         """A look would compute."""

@@ -5,12 +5,14 @@ Every other backend is this one with a few methods replaced by what its library 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
 Array = Any
 
@@ -20,7 +22,6 @@ class Backend:
 
     name = "array"
     adopts_numpy = False
-    dtype_hint = "choose another"
 
     def __init__(self, namespace: Any) -> None:
         """Wrap ``namespace``, which follows the array API standard (or is made to by array-api-compat)."""
@@ -43,6 +44,13 @@ class Backend:
         counted = self.arange(size, device=compat.device(like))
         return self.reshape(counted, tuple(size if d == axis % like.ndim else 1 for d in range(like.ndim)))
 
+    def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
+        """Position of the first largest entry, in the dtype that the device has for positions."""
+        size = x.shape[axis]
+        largest = self.max(x, axis=axis, keepdims=True)
+        found = self.where(x == largest, self.positions(x, axis, size), size - 1)
+        return self.min(found, axis=axis, keepdims=keepdims)
+
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
         """The one entry of each row that ``index`` (size 1 along ``axis``) names."""
         at = self._at(x, index, axis)
@@ -63,9 +71,10 @@ class Backend:
         """The library's name in errors."""
         return str(self.namespace.__name__).removeprefix("array_api_compat.").split(".", maxsplit=1)[0]
 
-    def supports(self, dtype: Any) -> bool:  # noqa: ARG002 - other backends look at it
-        """Whether arrays can have this dtype of the library's."""
-        return True
+    def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - other backends look at it
+        """The library's dtype of that name; None if it has none, or not on the device of ``like``."""
+        known = self.namespace.__array_namespace_info__().dtypes(kind="real floating", device=compat.device(like))
+        return known.get(name)
 
     def scalar(self, value: Any, like: Array, dtype: Any) -> Array:
         """A Python number as a 0-d array on the device of ``like``."""
@@ -90,6 +99,10 @@ class Backend:
     def is_readable(self, x: Array) -> bool:
         """Whether values can be looked at without forcing a trace, a computation or a transfer."""
         return not (compat.is_lazy_array(x) or compat.is_cupy_array(x))
+
+    def reading(self) -> AbstractContextManager[Any]:
+        """A context in which readable values can be computed with, whatever trace the caller is in."""
+        return nullcontext()
 
     def read(self, condition: Array) -> bool | None:
         """The value of a 0-d bool array, computed if need be; None where there is none, as inside a trace."""

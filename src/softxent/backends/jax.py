@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as namespace
 
 from softxent.backends import generic
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 Array = Any
 
@@ -17,11 +20,6 @@ class Backend(generic.Backend):
 
     name = "jax"
     adopts_numpy = True
-    dtype_hint = "enable it with jax.config.update('jax_enable_x64', True)"
-
-    def supports(self, dtype: Any) -> bool:
-        """Whether jax_enable_x64 allows it."""
-        return bool(jax.dtypes.canonicalize_dtype(dtype) == jax.numpy.dtype(dtype))
 
     def adopt(self, x: Array) -> Array:
         """NumPy arrays may stand beside jax arrays."""
@@ -35,6 +33,11 @@ class Backend(generic.Backend):
         """By gather."""
         return namespace.take_along_axis(x, index, axis=axis)
 
+    def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - the process decides
+        """float64 only with jax_enable_x64."""
+        known = getattr(namespace, name, None)
+        return None if known is None or jax.dtypes.canonicalize_dtype(known) != known else known
+
     def device(self, x: Array) -> Any:
         """The device an array was put on; None for tracers, sharded arrays and arrays free to move."""
         if isinstance(x, jax.core.Tracer) or not x.committed or len(x.devices()) > 1:
@@ -44,6 +47,10 @@ class Backend(generic.Backend):
     def is_readable(self, x: Array) -> bool:
         """Concrete arrays in host memory."""
         return not isinstance(x, jax.core.Tracer) and all(device.platform == "cpu" for device in x.devices())
+
+    def reading(self) -> AbstractContextManager[Any]:
+        """Outside any trace: inside one even operations on concrete arrays are traced."""
+        return jax.ensure_compile_time_eval()
 
     def read(self, condition: Array) -> bool | None:
         """The value, unless it is traced."""

@@ -30,9 +30,17 @@ class Backend(generic.Backend):
         """Nothing to compare."""
         return None
 
+    def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - one device
+        """Also what is registered with NumPy, as bfloat16 is by ml_dtypes."""
+        return registered(name, dtype)
+
     def is_readable(self, x: Array) -> bool:  # noqa: ARG002 - always
         """Host memory."""
         return True
+
+    def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
+        """The library's own."""
+        return self.namespace.argmax(x, axis=axis, keepdims=keepdims)
 
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
         """By fancy indexing."""
@@ -55,6 +63,16 @@ class Backend(generic.Backend):
         if isinstance(results, tuple):
             return tuple(np.moveaxis(result, -1, axis) for result in results)
         return np.moveaxis(results, -1, axis)
+
+
+def registered(name: str, dtype: Any) -> Any:
+    """NumPy's dtype of that name, or what NumPy makes of the caller's object; None if it knows neither."""
+    for candidate in (name, dtype):
+        try:
+            return np.dtype(candidate)
+        except TypeError:
+            continue
+    return None
 
 
 def _classes_last(x: Any, axis: int) -> Any:

@@ -23,6 +23,10 @@ class Backend(generic.Backend):
         """Detached from reverse and forward mode."""
         return x.detach()
 
+    def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
+        """The library's own."""
+        return self.namespace.argmax(x, axis=axis, keepdims=keepdims)
+
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
         """By gather, which wants int64."""
         return torch.take_along_dim(x, index.to(torch.int64), dim=axis)
@@ -38,6 +42,10 @@ class Backend(generic.Backend):
     def device(self, x: Array) -> Any:
         """The tensor's device."""
         return x.device
+
+    def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - all devices
+        """As torch names it."""
+        return getattr(torch, name, None)
 
     def is_portable(self, x: Array) -> bool:
         """Torch mixes 0-d CPU tensors with any device."""

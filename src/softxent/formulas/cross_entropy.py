@@ -71,7 +71,7 @@ def cross_entropy(
         share = one if weight is None else steady(mean_weight(ops, weight, q, axis))
 
     # A label out of range makes its row NaN by a product, so that its derivative is NaN as well.
-    validity = one if valid is None else ops.where(valid, one, nan)
+    validity = one if valid is None else ops.where(valid if present is None else valid | ~present, one, nan)
     if q is None:
         surprise = against_label(ops, x, label, axis, temperature) * validity
         loss, target_log_p = product(ops, share, surprise), 0.0 - surprise

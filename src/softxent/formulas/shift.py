@@ -29,7 +29,7 @@ class Shifted(NamedTuple):
     others: Array  # exp(gaps), 0 at the lead
     beside: Array  # R, to be differentiated with the lead as one entry among others
     beside_lead: Array  # R, to be differentiated as the lead sees it
-    unity: Array  # 1; NaN in rows that have no finite largest entry
+    unity: Array  # 1; NaN, with derivatives NaN, in rows that have no finite largest entry
 
 
 def shifted(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Shifted:
@@ -53,5 +53,5 @@ def shifted(ops: Any, x: Array, axis: int, temperature: Array | float | None = N
         others=others,
         beside=rest + ops.expm1(rise),
         beside_lead=rest * ops.exp(-rise),
-        unity=ops.where(sound, ops.ones_like(level), nan),
+        unity=1.0 + ops.where(sound, ops.zeros_like(level), nan) * (largest - ops.stop_gradient(largest)),
     )
