@@ -41,7 +41,7 @@ class Backend:
 
     def positions(self, like: Array, axis: int, size: int) -> Array:
         """0, 1, …, size - 1 along ``axis``, on the device of ``like``, to be compared with indices."""
-        counted = self.arange(size, device=compat.device(like))
+        counted = self.arange(size, device=self.device(like))
         return self.reshape(counted, tuple(size if d == axis % like.ndim else 1 for d in range(like.ndim)))
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
@@ -73,12 +73,12 @@ class Backend:
 
     def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - other backends look at it
         """The library's dtype of that name; None if it has none, or not on the device of ``like``."""
-        known = self.namespace.__array_namespace_info__().dtypes(kind="real floating", device=compat.device(like))
+        known = self.namespace.__array_namespace_info__().dtypes(kind="real floating", device=self.device(like))
         return known.get(name)
 
     def scalar(self, value: Any, like: Array, dtype: Any) -> Array:
         """A Python number as a 0-d array on the device of ``like``."""
-        return self.asarray(value, dtype=dtype, device=compat.device(like))
+        return self.asarray(value, dtype=dtype, device=self.device(like))
 
     def adopt(self, x: Array) -> Array:
         """The array as formulas are to see it."""
@@ -110,7 +110,7 @@ class Backend:
 
     def default_float(self, like: Array) -> Any:
         """The library's default floating dtype."""
-        return self.namespace.__array_namespace_info__().default_dtypes(device=compat.device(like))["real floating"]
+        return self.namespace.__array_namespace_info__().default_dtypes(device=self.device(like))["real floating"]
 
     def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """Evaluate ``formula``; each operand is an array aligned to the logits, a 0-d array, or a number."""

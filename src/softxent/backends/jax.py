@@ -35,8 +35,10 @@ class Backend(generic.Backend):
 
     def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - the process decides
         """float64 only with jax_enable_x64."""
-        known = getattr(namespace, name, None)
-        return None if known is None or jax.dtypes.canonicalize_dtype(known) != known else known
+        if not hasattr(namespace, name):
+            return None
+        known = namespace.dtype(name)
+        return known if jax.dtypes.canonicalize_dtype(known) == known else None
 
     def device(self, x: Array) -> Any:
         """The device an array was put on; None for tracers, sharded arrays and arrays free to move."""

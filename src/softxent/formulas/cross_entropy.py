@@ -1,11 +1,8 @@
 """Cross-entropy of logits, one value a row, against a label or a distribution, with every option.
 
-The loss of label t is, with m the largest logit, d = x - m and R = Σ_{j≠t} exp(d_j),
-
-    -log softmax(x)_t = (log1p(R) where d_t = 0, log(R + exp(d_t)) elsewhere) - d_t.
-
-What is left out of R is the label, not the largest entry: both terms are positive, so that no digit cancels, and so are
-all terms of the general loss Σ_c a_c (-log p_c) + λ W logsumexp², a = w · q', of a distribution q smoothed to q'.
+In the notation of ``shift``, the loss of label t is log1p(R) + (x_a - x_t): two terms that are not negative, so that no
+digit cancels, and so are all terms of the general loss Σ_c a_c (-log p_c) + λ W logsumexp², a = w · q', of a
+distribution q smoothed to q'.
 """
 
 from collections.abc import Callable
@@ -14,6 +11,7 @@ from typing import Any
 
 from softxent.formulas.logits import capped, masked, tempered, varies
 from softxent.formulas.logsumexp import log_of_sum
+from softxent.formulas.shift import shifted
 from softxent.formulas.softmax import log_probabilities
 from softxent.formulas.targets import equals, in_range, positive, smoothed
 
@@ -92,15 +90,15 @@ def cross_entropy(
         loss = loss + penalty
 
     # What the row counts for. A weight of 0 has the loss for its derivative, if that is finite.
-    counted = one if mass == "count" else share
     active = present
     if sample_weight is not None:
         idle = sample_weight == 0
         active = both(~idle, present)
         loss = sample_weight * ops.where(idle & ~ops.isfinite(loss), 0.0, loss)
         penalty = None if penalty is None else sample_weight * penalty
-        if mass == "weight":
-            counted = ops.where(sample_weight < 0, nan, sample_weight * share)
+        share = ops.where(idle & ~ops.isfinite(share), 0.0, share)
+        share = ops.where(sample_weight < 0, nan, sample_weight * share)
+    counted = only(ops, active, one) if mass == "count" else only(ops, present, share)
 
     by_products: dict[str, Callable[[], Array]] = {
         "lse": lambda: log_of_sum(ops, x, axis, temperature),
@@ -111,7 +109,7 @@ def cross_entropy(
         "margin": lambda: margin(ops, x, label, axis, temperature) * validity,
     }
     others = (only(ops, active, by_products[name]()) for name in aux)
-    return only(ops, present, loss), only(ops, active, counted), *others
+    return only(ops, present, loss), counted, *others
 
 
 def present_rows(
@@ -139,23 +137,11 @@ def constant_where_idle(ops: Any, sample_weight: Array | None) -> Callable[[Any]
 
 
 def against_label(ops: Any, x: Array, label: Array, axis: int, temperature: Array | float | None) -> Array:
-    """-log softmax(x / temperature) at the label.
-
-    The reference is the largest logit. Where that is the label's own, the derivative goes through it (the pivot) and
-    the label's gap, 0, is a constant: then the derivative at the label is -R / (1 + R), never p - 1.
-    """
-    largest = ops.max(x, axis=axis, keepdims=True)
-    sound = ops.isfinite(largest)
-    level = ops.stop_gradient(ops.where(sound, largest, 0.0))
-    chosen = ops.take_along_axis(x, label, axis=axis)
-    hit = chosen == level
-    pivot = ops.where(hit, chosen, level)
-    gap = ops.where(hit, ops.stop_gradient(chosen - level), chosen - level)
-    gap = tempered(ops, gap, temperature)
-    others = ops.exp(ops.put_along_axis(tempered(ops, x - pivot, temperature), label, -inf, axis=axis))
-    rest = ops.sum(others, axis=axis, keepdims=True)
-    loss = ops.where(hit, ops.log1p(rest), ops.log(rest + ops.exp(gap))) - gap
-    return loss * ops.where(sound, ops.ones_like(loss), nan)
+    """-log softmax(x / temperature) at the label: log(1 + R) less its gap, which is 0 for the largest logit."""
+    s = shifted(ops, x, axis, temperature)
+    gap = tempered(ops, ops.take_along_axis(x, label, axis=axis) - s.reference, temperature)
+    leads = s.lead == ops.astype(label, s.lead.dtype)
+    return ops.where(leads, ops.log1p(s.beside_lead), s.log_total - gap)
 
 
 def product(ops: Any, a: Array, y: Array) -> Array:

@@ -3,6 +3,7 @@
 from math import inf, nan
 from typing import Any
 
+from softxent.formulas.logits import tempered, varies
 from softxent.formulas.shift import shifted
 
 Array = Any
@@ -21,7 +22,10 @@ def logsumexp(
 ) -> Array | tuple[Array, Array]:
     """log Σ b exp(x) along ``axis``, of the entries that ``where`` leaves; with ``signed`` (log abs(Σ), sign)."""
     x = ops.astype(x, dtype, copy=False)
-    if b is None:
+    if x.shape[axis] == 0:
+        sign = ops.sum(x, axis=axis, keepdims=True)
+        log_sum = sign - inf
+    elif b is None:
         log_sum = log_of_sum(ops, x if where is None else ops.where(where, x, -inf), axis)
         sign = sign_of_sum(ops, log_sum)
     else:
@@ -33,11 +37,12 @@ def logsumexp(
 
 def log_of_sum(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
     """log Σ exp(x / temperature); an empty sum is -inf with derivative 0."""
-    s = shifted(ops, x, axis, temperature)
+    s = shifted(ops, x, axis, temperature, undefined=False)
     above = 1.0 + s.beside
     # A largest entry of +inf (NaN) makes the logarithm +inf (NaN) and, through inf/inf, its derivative NaN in the row.
     beyond = ops.log(above * ops.where(s.largest < inf, ops.ones_like(above), s.largest))
-    log_sum = s.level + ops.where(s.largest < inf, ops.log1p(s.beside), beyond)
+    level = tempered(ops, s.reference, None if varies(temperature, axis) else temperature)
+    log_sum = level + ops.where(s.largest < inf, s.log_total, beyond)
     return ops.where(s.largest == -inf, -inf, log_sum)
 
 
@@ -57,8 +62,8 @@ def log_of_weighted_sum(
     x = ops.where(kept, x, -inf)
     b = ops.where(kept, b, 0.0)
     largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
-    level = ops.where(ops.isfinite(largest), largest, 0.0)
-    gaps = ops.where(largest == inf, ops.where(x == inf, x, -inf), x - level)
+    level = ops.where(largest == -inf, 0.0, largest)
+    gaps = ops.where(x == inf, x, x - level)
     half = ops.exp(0.5 * gaps)  # b · half · half reaches further than b · exp(gap): a large b outweighs an underflow
     terms = b * half * half
     total = ops.sum(terms, axis=axis, keepdims=True)

@@ -1,14 +1,18 @@
-"""Logits relative to the largest of their row: the step that softmax, log_softmax and logsumexp have in common.
+"""Logits relative to the largest of their row: the step that softmax, log_softmax, logsumexp and the losses share.
 
 With a the (first) largest entry, e_j = exp(x_j - x_a) and R = Σ_{j≠a} e_j,
 
     softmax_j = e_j / (1 + R)        logsumexp = x_a + log1p(R)        log_softmax_j = (x_j - x_a) - log1p(R)
 
 keep every digit, since the 1 of the largest entry is never added to what is beside it before log1p. Derivatives need
-more care than values. x_a is held constant as the reference, which changes no derivative of a translation-invariant
-expression; then 1 + R has to grow with x_a too, and what is e_a - 1 = 0 in value is written expm1(x_a - x_a°). That
-makes every derivative exact but those of the largest entry's own share, 1 - p_a = R / (1 + R), which autodiff would
-find as a difference. For that entry alone the derivative goes through x_a: R · exp(x_a° - x_a), again the same value.
+more care than values. The reference x_a° is the number x_a held constant, which changes no derivative of an expression
+that does not depend on the reference; R is then a function of the other entries alone, and how x_a moves is in the
+``rise`` x_a - x_a°, which is 0. Three expressions are equal in value, and each has derivatives without cancellation
+where another's would cancel:
+
+* 1 + R exp(-rise), as the largest entry sees it: its own share 1 / (1 + R) then has the derivative R / (1 + R)²;
+* 1 + (R + expm1(rise)), as the others see it: there the largest entry is one among others, with derivative 1;
+* their logarithms, of which one is exact to second order for R < 1 and the other for R ≥ 1.
 """
 
 from math import nan
@@ -23,35 +27,44 @@ class Shifted(NamedTuple):
     """A row of logits relative to its largest entry."""
 
     lead: Array  # position of the first largest entry
-    largest: Array  # that entry as it is, held constant
-    level: Array  # the same over the temperature; 0 if it is not finite
-    gaps: Array  # what lies between an entry and the level
+    largest: Array  # that entry, held constant
+    reference: Array  # the same, 0 if it is not finite
+    gaps: Array  # (x - reference) / temperature
     others: Array  # exp(gaps), 0 at the lead
-    beside: Array  # R, to be differentiated with the lead as one entry among others
-    beside_lead: Array  # R, to be differentiated as the lead sees it
-    unity: Array  # 1; NaN, with derivatives NaN, in rows that have no finite largest entry
+    beside: Array  # R, where the largest entry is one among others
+    beside_lead: Array  # R, as the largest entry sees it
+    log_total: Array  # log(1 + R)
 
 
-def shifted(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Shifted:
-    """Gaps to the largest entry, their exponentials, and what these add up to beside it."""
+def shifted(
+    ops: Any, x: Array, axis: int, temperature: Array | float | None = None, *, undefined: bool = True
+) -> Shifted:
+    """Gaps to the largest entry, their exponentials, and what these add up to beside it.
+
+    Where the largest entry is not finite, softmax is not defined: R and its derivatives are NaN. Without ``undefined``
+    such rows are left to the caller.
+    """
     if varies(temperature, axis):
         x, temperature = tempered(ops, x, temperature), None
     lead = ops.argmax(x, axis=axis, keepdims=True)
     largest = ops.take_along_axis(x, lead, axis=axis)
-    sound = ops.isfinite(largest)
-    moving = ops.where(sound, largest, 0.0)
-    level = ops.stop_gradient(moving)
-    gaps = tempered(ops, x - level, temperature)
-    rise = tempered(ops, moving - level, temperature)
+    constant = ops.stop_gradient(largest)
+    sound = ops.isfinite(constant)
+    reference = ops.where(sound, constant, 0.0)
+    gaps = tempered(ops, x - reference, temperature)
+    rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, temperature)
     others = ops.put_along_axis(ops.exp(gaps), lead, 0.0, axis=axis)
     rest = ops.sum(others, axis=axis, keepdims=True)
+    if undefined:
+        rest = rest * (1.0 + ops.where(sound, ops.zeros_like(reference), nan) * (largest - constant))
+    beside, beside_lead = rest + ops.expm1(rise), rest * ops.exp(-rise)
     return Shifted(
         lead=lead,
-        largest=ops.stop_gradient(largest),
-        level=tempered(ops, level, temperature),
+        largest=constant,
+        reference=reference,
         gaps=gaps,
         others=others,
-        beside=rest + ops.expm1(rise),
-        beside_lead=rest * ops.exp(-rise),
-        unity=1.0 + ops.where(sound, ops.zeros_like(level), nan) * (largest - ops.stop_gradient(largest)),
+        beside=beside,
+        beside_lead=beside_lead,
+        log_total=ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside)),
     )

@@ -21,10 +21,12 @@ def softmax(
     result: Any,
 ) -> Array:
     """Softmax along ``axis``, of -logits if ``negate``; 0 at dropped classes."""
+    if logits.shape[axis] == 0:
+        return ops.astype(logits, result, copy=False)
     x = prepared(ops, logits, where, axis, dtype, negate=negate)
     s = shifted(ops, x, axis, temperature)
-    p = s.others / ((1.0 + s.beside) * s.unity)
-    p = ops.put_along_axis(p, s.lead, 1.0 / ((1.0 + s.beside_lead) * s.unity), axis=axis)
+    p = s.others / (1.0 + s.beside)
+    p = ops.put_along_axis(p, s.lead, 1.0 / (1.0 + s.beside_lead), axis=axis)
     if where is not None:
         p = ops.where(where, p, 0.0)
     return ops.astype(p, result, copy=False)
@@ -41,6 +43,8 @@ def log_softmax(
     result: Any,
 ) -> Array:
     """Logarithm of softmax along ``axis``; -inf at dropped classes."""
+    if logits.shape[axis] == 0:
+        return ops.astype(logits, result, copy=False)
     log_p = log_probabilities(ops, prepared(ops, logits, where, axis, dtype), axis, temperature)
     if where is not None:
         log_p = ops.where(where, log_p, -inf)
@@ -50,8 +54,8 @@ def log_softmax(
 def log_probabilities(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
     """Log-probabilities of logits that are already cast and masked."""
     s = shifted(ops, x, axis, temperature)
-    log_p = s.gaps - ops.log1p(s.beside) * s.unity
-    return ops.put_along_axis(log_p, s.lead, 0.0 - ops.log1p(s.beside_lead) * s.unity, axis=axis)
+    log_p = s.gaps - s.log_total
+    return ops.put_along_axis(log_p, s.lead, 0.0 - ops.log1p(s.beside_lead), axis=axis)
 
 
 def prepared(ops: Any, logits: Array, where: Array | None, axis: int, dtype: Any, *, negate: bool = False) -> Array:
