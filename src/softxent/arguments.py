@@ -37,7 +37,6 @@ def adopted(**given: Any) -> tuple[Backend, list[Any]]:
     return backend, [arrays.get(name, value) for name, value in given.items()]
 
 
-_UNPLAIN = {"matrix": "numpy.asarray(...)", "MaskedArray": "its .data, and where= for the mask"}
 _ARRAYS = ("logits", "x", "labels", "where", "weight", "smoothing_prior")
 
 
@@ -52,10 +51,9 @@ def _library(name: str, value: Any, expected: str) -> Backend:
         )
         msg = f"{name} must be {expected}, got {kind.__name__}; {hint}"
         raise TypeError(msg)
-    for ancestor in kind.__mro__:
-        if ancestor.__name__ in _UNPLAIN and ancestor.__module__.startswith("numpy"):
-            msg = f"{name} must be a plain array, got numpy {kind.__name__}; pass {_UNPLAIN[ancestor.__name__]}"
-            raise TypeError(msg)
+    oddity = backend.oddity(value)
+    if oddity is not None:
+        raise TypeError(f"{name} must be a plain array, got {oddity}")
     return backend
 
 
@@ -172,7 +170,7 @@ def number(name: str, value: Any, *, low: float = -math.inf, high: float = math.
     try:
         as_float = float(value)
     except OverflowError:
-        as_float = math.inf
+        value = as_float = math.inf
     if not math.isfinite(as_float) or as_float < low or as_float > high or (above and as_float == low):
         bounds = "" if low == -math.inf else f" and {'greater than' if above else 'at least'} {low:g}"
         expected = f"finite{bounds}" if high == math.inf else f"from {low:g} to {high:g}"

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from softxent import labels as targets
 from softxent import layout, reductions
 from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
 from softxent.formulas import cross_entropy as losses
-
-if TYPE_CHECKING:
-    from softxent.backends.generic import Backend
-
-Array = Any
 
 AUX = ("lse", "z_loss", "entropy", "correct", "target_log_prob", "margin")
 
@@ -205,7 +200,7 @@ def cross_entropy(
     targets.check_options(backend, dict(zip(_CAST, cast_options, strict=True)), check)
     by_weight = denominator if isinstance(denominator, str) else None
     if by_weight == "weight" and reduction in {"mean", "sum_and_weight"}:
-        _refuse_negative(backend, sample_weight, check)
+        targets.refuse_negative(form, operands, hard=hard, check=check)
 
     results = backend.run(
         losses.cross_entropy,
@@ -244,14 +239,3 @@ def _wanted(aux: Any, z_loss: Any) -> tuple[str, ...]:
         msg = "aux='z_loss' must come with z_loss, got none; pass both"
         raise ValueError(msg)
     return names
-
-
-def _refuse_negative(backend: Backend, sample_weight: Array | None, check: bool | None) -> None:  # noqa: FBT001
-    if sample_weight is None or not targets.should_look(backend, sample_weight, check):
-        return
-    negative = sample_weight < 0
-    if targets.read(backend, backend.any(negative), "sample_weight", check):
-        position = targets.first(backend, negative)
-        came = f"{float(sample_weight[position]):g}{targets.at(position)}"
-        msg = f"sample_weight must not be negative where the mean divides by it, got {came}; pass denominator='count'"
-        raise ValueError(msg)

@@ -83,7 +83,10 @@ def _check_distribution_shape(form: Layout, shape: tuple[Any, ...]) -> None:
 def refuse_beside_distributions(*, ignore_index: Any, num_classes: int | None = None) -> None:
     """Options that only class indices have a meaning for."""
     if ignore_index is not None:
-        msg = "ignore_index must be left out beside floating labels, which name no class; drop examples with where="
+        msg = (
+            f"ignore_index must be left out beside floating labels, which name no class, got {ignore_index}; "
+            "drop examples with where="
+        )
         raise ValueError(msg)
     if num_classes is not None:
         msg = f"num_classes must be left out beside floating labels, which have their own, got {num_classes}"
@@ -121,6 +124,9 @@ def _widened(backend: Backend, labels: Array, ignore_index: Any) -> tuple[Array,
         if dtype_name(labels.dtype) == "uint64":
             ignore_index = _as_int64(ignore_index)
     elif ignore_index is not None and not isinstance(ignore_index, int):
+        if wide is not labels and backend.comparable(ignore_index) is ignore_index:  # signed: below 0 it is no label
+            wide = backend.where(wide < 0, _IGNORED, wide)
+            ignore_index = backend.where(ignore_index < 0, _INVALID, ignore_index)
         ignore_index = backend.comparable(ignore_index)
     return wide, ignore_index
 
@@ -164,6 +170,8 @@ def check_range(
     look = check is not False if one else should_look(own, given, check)
     if form.size == 0 or not look:
         return
+    if one and _is_settled(form, int(given), ignore_index, alone=where is None and sample_weight is None):
+        return
     with own.reading():
         if one:
             labels, index = comparable(form, given, given, ignore_index)
@@ -174,7 +182,7 @@ def check_range(
         if index is None or isinstance(index, int):
             wrong = wrong if index is None else wrong & ~equals(own, labels, index)
             index = None
-        if not read(own, own.any(wrong), "labels", check):
+        if not one and not read(own, own.any(wrong), "labels", check):
             return
     deciding = [x for x in (where, sample_weight, index) if x is not None]
     if not all(should_look(backend, x, check) for x in deciding):
@@ -193,11 +201,24 @@ def check_range(
         value = int(given) if one else int(own.squeeze(labels, axis=form.axis)[position])
     if value < 0 and not one and dtype_name(given.dtype) == "uint64":  # widened to the int64 of the same bits
         value += 2**64
-    msg = (
+    raise ValueError(_out_of_range(form, value, position))
+
+
+def _is_settled(form: Layout, label: int, ignore_index: Any, *, alone: bool) -> bool:
+    """Whether an int is a class or ignored, for which no array is read; where nothing else decides it is refused."""
+    plain = ignore_index is None or isinstance(ignore_index, int)
+    if 0 <= label < form.size or (plain and label == ignore_index):
+        return True
+    if plain and alone:
+        raise ValueError(_out_of_range(form, label, ()))
+    return False
+
+
+def _out_of_range(form: Layout, value: int, position: tuple[int, ...]) -> str:
+    return (
         f"labels must be from 0 to {form.size - 1}, got {value}{at(position)}; "
         f"to leave such examples out pass ignore_index={value}"
     )
-    raise ValueError(msg)
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -254,6 +275,30 @@ def check_distributions(
     tolerance = max(_EPS.get(dtype_name(of.dtype), 2.0**-52) for of in (labels, q)) ** 0.5
     good = (backend.abs(total - 1.0) <= tolerance) | ~form.rows(present)
     refuse(backend, "labels", total, good=good, expected="distributions that sum to 1", hint=hint)
+
+
+def refuse_negative(form: Layout, operands: dict[str, Any], *, hard: bool, check: bool | None) -> None:
+    """Refuse negative sample weights of examples that take part, where the mean divides by their sum."""
+    backend = form.backend
+    weight = operands["sample_weight"]
+    if weight is None or not should_look(backend, weight, check):
+        return
+    if not read(backend, backend.any(weight < 0), "sample_weight", check):
+        return
+    deciding = [operands[name] for name in ("labels", "where", "ignore_index")]
+    if not all(should_look(backend, x, check) for x in deciding if x is not None and not isinstance(x, int)):
+        return
+    labels, where, ignore_index = deciding
+    present = present_rows(backend, labels, where, ignore_index, hard=hard, axis=form.axis)
+    counted = form.rows(weight if present is None else backend.where(present, weight, 0.0))
+    if not read(backend, backend.any(counted < 0), "sample_weight", check):
+        return
+    position = first(backend, counted < 0)
+    msg = (
+        f"sample_weight must not be negative where the mean divides by it, "
+        f"got {float(counted[position]):g}{at(position)}; pass denominator='count'"
+    )
+    raise ValueError(msg)
 
 
 def check_options(backend: Backend, options: dict[str, Any], check: bool | None) -> None:  # noqa: FBT001

@@ -231,18 +231,17 @@ def _distributions(
         labels = form.inward(labels)
         if check:
             given_labels.check_distributions(form, labels, compute, **takes_part)
+    label_smoothing = cast(backend, "label_smoothing", label_smoothing, compute)
+    smoothing_prior = cast(backend, "smoothing_prior", smoothing_prior, compute)
     operands = {
         "labels": labels,
         "where": takes_part["where"],
         "ignore_index": ignore_index,
-        "label_smoothing": layout.per_example(
-            form, "label_smoothing", cast(backend, "label_smoothing", label_smoothing, compute)
-        ),
-        "smoothing_prior": layout.per_class(
-            form, "smoothing_prior", cast(backend, "smoothing_prior", smoothing_prior, compute)
-        ),
+        "label_smoothing": layout.per_example(form, "label_smoothing", label_smoothing),
+        "smoothing_prior": layout.per_class(form, "smoothing_prior", smoothing_prior),
     }
-    given_labels.check_options(backend, operands, check)
+    options = {"label_smoothing": label_smoothing, "smoothing_prior": smoothing_prior}
+    given_labels.check_options(backend, options, check)
     return form.outward(
         backend.run(
             formulas.distribution, operands, size=form.size, hard=hard, axis=form.axis, dtype=compute, result=seen

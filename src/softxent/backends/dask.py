@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 
 from softxent.backends import backend_of, generic
-from softxent.backends.numpy import registered
+from softxent.backends.numpy import registered, unplain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +29,14 @@ class Backend(generic.Backend):
     def adopt(self, x: Array) -> Array:
         """NumPy arrays may stand beside Dask arrays."""
         return x if isinstance(x, da.Array) else da.from_array(x)
+
+    def oddity(self, x: Array) -> str | None:
+        """That of the blocks."""
+        return unplain(type(da.utils.meta_from_array(x)))
+
+    def expand_dims(self, x: Array, *, axis: int) -> Array:
+        """By indexing, which takes unknown sizes."""
+        return x[(*(slice(None) for _ in range(axis)), None)]
 
     def device(self, x: Array) -> Any:  # noqa: ARG002 - the scheduler knows
         """Nothing to compare."""

@@ -88,6 +88,10 @@ class Backend:
         """Integers in a dtype that the library can compare; 64 bits stay the same bits."""
         return integers
 
+    def oddity(self, x: Array) -> str | None:  # noqa: ARG002 - other backends look at it
+        """What makes an array none that functions take, and what to pass instead; None for a plain one."""
+        return None
+
     def device(self, x: Array) -> Any:
         """Where the array lives; None if that cannot be told or does not matter."""
         return compat.device(x)

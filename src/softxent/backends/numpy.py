@@ -26,6 +26,10 @@ class Backend(generic.Backend):
         """A plain ndarray: scalars become 0-d, memory maps views."""
         return np.asarray(x)
 
+    def oddity(self, x: Array) -> str | None:
+        """Subclasses that mean something else by their operations."""
+        return unplain(type(x))
+
     def device(self, x: Array) -> Any:  # noqa: ARG002 - there is only one
         """Nothing to compare."""
         return None
@@ -72,6 +76,17 @@ def registered(name: str, dtype: Any) -> Any:
             return np.dtype(candidate)
         except TypeError:
             continue
+    return None
+
+
+_UNPLAIN = {np.matrix: "numpy.asarray(...)", np.ma.MaskedArray: "its .data, and where= for the mask"}
+
+
+def unplain(kind: type) -> str | None:
+    """The oddity of a class of arrays."""
+    for base, hint in _UNPLAIN.items():
+        if issubclass(kind, base):
+            return f"numpy {kind.__name__}; pass {hint}"
     return None
 
 

@@ -28,8 +28,9 @@ class Backend(generic.Backend):
         return self.namespace.argmax(x, axis=axis, keepdims=keepdims)
 
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
-        """By gather, which wants int64."""
-        return torch.take_along_dim(x, index.to(torch.int64), dim=axis)
+        """By gather, which wants int64, and rows that match: take_along_dim would make a dynamic size a constant."""
+        rows = [x.shape[d] if d == axis % x.ndim else index.shape[d] for d in range(x.ndim)]
+        return torch.gather(x.expand(rows), axis, index.to(torch.int64))
 
     def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
         """By scatter."""
@@ -38,6 +39,10 @@ class Backend(generic.Backend):
     def comparable(self, integers: Array) -> Array:
         """Wide unsigned integers as int64."""
         return integers.to(torch.int64) if integers.dtype in _INCOMPARABLE else integers
+
+    def oddity(self, x: Array) -> str | None:
+        """Sparse tensors."""
+        return None if x.layout is torch.strided else f"a {x.layout} tensor; pass its .to_dense()"
 
     def device(self, x: Array) -> Any:
         """The tensor's device."""

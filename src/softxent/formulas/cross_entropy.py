@@ -104,7 +104,7 @@ def cross_entropy(
         "lse": lambda: log_of_sum(ops, x, axis, temperature),
         "z_loss": lambda: penalty,
         "entropy": lambda: entropy(ops, x, axis, temperature),
-        "correct": lambda: both(ops.argmax(x, axis=axis, keepdims=True) == label, valid),
+        "correct": lambda: both(at_label(ops, ops.argmax(x, axis=axis, keepdims=True), label), valid),
         "target_log_prob": lambda: target_log_p,
         "margin": lambda: margin(ops, x, label, axis, temperature) * validity,
     }
@@ -140,13 +140,21 @@ def against_label(ops: Any, x: Array, label: Array, axis: int, temperature: Arra
     """-log softmax(x / temperature) at the label: log(1 + R) less its gap, which is 0 for the largest logit."""
     s = shifted(ops, x, axis, temperature)
     gap = tempered(ops, ops.take_along_axis(x, label, axis=axis) - s.reference, temperature)
-    leads = s.lead == ops.astype(label, s.lead.dtype)
-    return ops.where(leads, ops.log1p(s.beside_lead), s.log_total - gap)
+    return ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), s.log_total - gap)
+
+
+def at_label(ops: Any, position: Array, label: Array) -> Array:
+    """Whether a position is the label; labels that are classes fit the dtype of positions."""
+    return position == ops.astype(label, position.dtype)
 
 
 def product(ops: Any, a: Array, y: Array) -> Array:
     """A factor times a value, 0 where the factor is 0 and the value infinite: 0 · log 0 = 0, to every order."""
-    return a * ops.where((a == 0) & ops.isinf(y), 0.0, y)
+    infinite = ops.isinf(y)
+    constant = ops.stop_gradient(a)
+    if constant is not a:  # the derivative by the factor is 0 there, and the value where it is finite
+        a = ops.where(infinite, constant, a)
+    return a * ops.where((a == 0) & infinite, 0.0, y)
 
 
 def mean_weight(ops: Any, weight: Array, q: Array, axis: int) -> Array:

@@ -5,6 +5,8 @@ from typing import Any
 
 Array = Any
 
+_INT64 = 2**63  # where Python ints stop being comparable with every library's integers
+
 
 def in_range(ops: Any, labels: Array, size: int) -> Array:
     """Whether 0 <= label < size, compared in the labels' own dtype: no bound is used that this cannot hold."""
@@ -23,7 +25,7 @@ def equals(ops: Any, labels: Array, index: Array | int) -> Array:
         bounds = ops.iinfo(labels.dtype)
         if not bounds.min <= index <= bounds.max:
             return ops.full_like(labels, False, dtype=ops.bool)
-        return labels == index
+        return labels == (index if index < _INT64 else ops.scalar(index, labels, labels.dtype))
     if labels.dtype == index.dtype:
         return labels == index
     widest = ops.positions(labels, 0, 1).dtype
@@ -64,7 +66,7 @@ def one_hot(ops: Any, labels: Array, ignore_index: Array | int | None, size: int
     positions = ops.positions(labels, axis, size)
     index = ops.astype(ops.where(valid, labels, ops.zeros_like(labels)), positions.dtype)
     hot = ops.astype(positions == index, dtype)
-    hot = hot * ops.where(valid, ops.ones_like(labels, dtype=dtype), nan)
+    hot = ops.where(valid, hot, nan)
     return hot if ignore_index is None else ops.where(equals(ops, labels, ignore_index), 0.0, hot)
 
 
@@ -73,7 +75,7 @@ def smoothed(
 ) -> Array:
     """(1 - ε) q + ε u, with u the prior, uniform by default, over the classes that ``where`` leaves."""
     if where is None:
-        uniform = ops.full_like(q, 1.0 / q.shape[axis])
+        uniform = ops.full_like(q, 1.0 / max(q.shape[axis], 1))
     else:
         kept = ops.where(where, ops.ones_like(q), 0.0)
         uniform = kept / positive(ops, ops.sum(kept, axis=axis, keepdims=True))
