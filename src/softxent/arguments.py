@@ -151,7 +151,7 @@ def cast(backend: Backend, name: str, option: Any, dtype: Any) -> Any:
     if kind_of(option.dtype) == "other":
         msg = f"{name} must be {_REAL}, got dtype {dtype_name(option.dtype)}; cast it to float32 or float64"
         raise TypeError(msg)
-    return backend.astype(option, dtype, copy=False)
+    return backend.quietly(backend.astype, option, dtype, copy=False)
 
 
 # -- numbers and choices ----------------------------------------------------------------------------------------------

@@ -212,8 +212,14 @@ def cross_entropy(
         aux=wanted,
     )
     loss, mass, *others = (form.rows(row) for row in results)
-    loss = reductions.reduced(
-        backend, loss, mass, reduction=reduction, denominator=by_weight or total, empty_mean=empty_mean
+    loss = backend.quietly(
+        reductions.reduced,
+        backend,
+        loss,
+        mass,
+        reduction=reduction,
+        denominator=by_weight or total,
+        empty_mean=empty_mean,
     )
     return loss if aux is None else (loss, dict(zip(wanted, others, strict=True)))
 

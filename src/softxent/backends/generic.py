@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 Array = Any
 
+FEW = 8  # entries that a plain sum adds as exactly as a pairwise one
+
 
 class Backend:
     """An array namespace, and the primitives that formulas use beside it."""
 
     name = "array"
     adopts_numpy = False
+    plain_sums = True  # unless the last axis is contiguous, for all that is known
 
     def __init__(self, namespace: Any) -> None:
         """Wrap ``namespace``, which follows the array API standard (or is made to by array-api-compat)."""
@@ -116,6 +119,27 @@ class Backend:
         """The library's default floating dtype."""
         return self.namespace.__array_namespace_info__().default_dtypes(device=self.device(like))["real floating"]
 
+    def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Call without the library's warnings about overflow and NaN: special values are results like others."""
+        return function(*arguments, **keywords)
+
     def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """Evaluate ``formula``; each operand is an array aligned to the logits, a 0-d array, or a number."""
-        return formula(self, **operands, axis=axis, **static)
+        if not self.must_move(next(iter(operands.values())), axis):
+            return self.quietly(formula, self, **operands, axis=axis, **static)
+        moved = {name: self._classes_last(x, axis) for name, x in operands.items()}
+        results = self.quietly(formula, self, **moved, axis=-1, **static)
+        if isinstance(results, tuple):
+            return tuple(self.moveaxis(result, -1, axis) for result in results)
+        return self.moveaxis(results, -1, axis)
+
+    def must_move(self, x: Array, axis: int) -> bool:
+        """Whether a sum along the axis would be a plain one, whose error grows with the number of classes."""
+        return self.plain_sums and x.shape[axis] > FEW and axis % x.ndim != x.ndim - 1
+
+    def _classes_last(self, x: Any, axis: int) -> Any:
+        """An operand with the class axis last, also in memory."""
+        if getattr(x, "ndim", 0) == 0:
+            return x
+        x = self.moveaxis(x, axis, -1)
+        return self.reshape(self.reshape(x, (-1,)), x.shape)

@@ -20,6 +20,7 @@ class Backend(generic.Backend):
 
     name = "jax"
     adopts_numpy = True
+    plain_sums = False
 
     def adopt(self, x: Array) -> Array:
         """NumPy arrays may stand beside jax arrays."""

@@ -10,11 +10,9 @@ import numpy as np
 from softxent.backends import generic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 Array = Any
-
-_FEW = 8  # entries that a plain sum adds as exactly as a pairwise one
 
 
 class Backend(generic.Backend):
@@ -55,18 +53,14 @@ class Backend(generic.Backend):
         np.put_along_axis(x, index.astype(np.intp), value, axis)
         return x
 
-    def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
-        """Evaluate without warnings, the class axis last in memory where NumPy would otherwise not sum pairwise."""
-        logits = next(iter(operands.values()))
-        strided = logits.shape[axis] > _FEW and logits.strides[axis] != logits.itemsize
+    def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Call with NumPy's floating-point errors off, whatever the caller has set."""
         with np.errstate(all="ignore"):
-            if not strided:
-                return formula(self, **operands, axis=axis, **static)
-            moved = {name: _classes_last(x, axis) for name, x in operands.items()}
-            results = formula(self, **moved, axis=-1, **static)
-        if isinstance(results, tuple):
-            return tuple(np.moveaxis(result, -1, axis) for result in results)
-        return np.moveaxis(results, -1, axis)
+            return function(*arguments, **keywords)
+
+    def must_move(self, x: Array, axis: int) -> bool:
+        """NumPy sums pairwise along contiguous memory only."""
+        return bool(x.strides[axis] != x.itemsize and x.shape[axis] > generic.FEW)
 
 
 def registered(name: str, dtype: Any) -> Any:
@@ -88,10 +82,6 @@ def unplain(kind: type) -> str | None:
         if issubclass(kind, base):
             return f"numpy {kind.__name__}; pass {hint}"
     return None
-
-
-def _classes_last(x: Any, axis: int) -> Any:
-    return np.ascontiguousarray(np.moveaxis(x, axis, -1)) if isinstance(x, np.ndarray) and x.ndim > 0 else x
 
 
 def backend() -> Backend:

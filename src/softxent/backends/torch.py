@@ -18,6 +18,7 @@ class Backend(generic.Backend):
     """PyTorch tensors, eager, compiled or inside torch.func."""
 
     name = "torch"
+    plain_sums = False
 
     def stop_gradient(self, x: Array) -> Array:
         """Detached from reverse and forward mode."""
