@@ -290,10 +290,11 @@ def refuse_negative(form: Layout, operands: dict[str, Any], *, hard: bool, check
         return
     labels, where, ignore_index = deciding
     present = present_rows(backend, labels, where, ignore_index, hard=hard, axis=form.axis)
-    counted = form.rows(weight if present is None else backend.where(present, weight, 0.0))
+    counted = weight if present is None else backend.where(present, weight, 0.0)
     if not read(backend, backend.any(counted < 0), "sample_weight", check):
         return
-    position = first(backend, counted < 0)
+    counted = form.rows(counted) if weight.ndim > 0 else weight
+    position = first(backend, counted < 0) if weight.ndim > 0 else ()
     msg = (
         f"sample_weight must not be negative where the mean divides by it, "
         f"got {float(counted[position]):g}{at(position)}; pass denominator='count'"
