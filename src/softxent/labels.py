@@ -285,7 +285,7 @@ def refuse_negative(form: Layout, operands: dict[str, Any], *, hard: bool, check
         return
     if not read(backend, backend.any(weight < 0), "sample_weight", check):
         return
-    deciding = [operands[name] for name in ("labels", "where", "ignore_index")]
+    deciding = [operands.get(name) for name in ("labels", "where", "ignore_index")]
     if not all(should_look(backend, x, check) for x in deciding if x is not None and not isinstance(x, int)):
         return
     labels, where, ignore_index = deciding
