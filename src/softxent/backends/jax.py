@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as namespace
 from softxent.backends import generic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
 Array = Any
@@ -62,6 +64,25 @@ class Backend(generic.Backend):
     def default_float(self, like: Array) -> Any:  # noqa: ARG002 - a setting of the process
         """float64 only with jax_enable_x64."""
         return jax.dtypes.canonicalize_dtype(float)
+
+    def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """Concrete arrays through one compiled function; inside a trace the formula itself.
+
+        What is an array or a float is an operand, so that another temperature compiles nothing again.
+        """
+        if any(isinstance(x, jax.core.Tracer) for x in operands.values()):
+            return super().run(formula, operands, axis=axis, **static)
+        arrays = {name: x for name, x in operands.items() if isinstance(x, (jax.Array, float))}
+        rest = {name: x for name, x in operands.items() if name not in arrays}
+        return _compiled(formula, axis, tuple(rest.items()), tuple(static.items()))(arrays)
+
+
+@lru_cache(maxsize=256)
+def _compiled(
+    formula: Callable[..., Any], axis: int, rest: tuple[tuple[str, Any], ...], static: tuple[tuple[str, Any], ...]
+) -> Callable[[dict[str, Any]], Any]:
+    constants = {**dict(rest), **dict(static)}
+    return jax.jit(lambda arrays: formula(backend(), **arrays, **constants, axis=axis))
 
 
 def backend() -> Backend:
