@@ -248,7 +248,7 @@ def refuse(backend: Backend, name: str, x: Array, *, good: Array, expected: str,
 
 def first(backend: Backend, condition: Array) -> tuple[int, ...]:
     """Position of the first True in C order."""
-    flat = int(backend.argmax(backend.astype(backend.reshape(condition, (-1,)), backend.int32), axis=0))
+    flat = int(backend.argmax(backend.astype(backend.reshape(condition, (-1,)), backend.float32), axis=0))
     position = []
     for size in reversed(condition.shape):
         flat, here = divmod(flat, size)

@@ -48,10 +48,10 @@ class Backend:
         return self.reshape(counted, tuple(size if d == axis % like.ndim else 1 for d in range(like.ndim)))
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
-        """Position of the first largest entry, in the dtype that the device has for positions."""
+        """Position of the first largest entry or NaN, in the dtype that the device has for positions."""
         size = x.shape[axis]
         largest = self.max(x, axis=axis, keepdims=True)
-        found = self.where(x == largest, self.positions(x, axis, size), size - 1)
+        found = self.where((x == largest) | self.isnan(x), self.positions(x, axis, size), size - 1)
         return self.min(found, axis=axis, keepdims=keepdims)
 
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:

@@ -5,7 +5,7 @@ from typing import Any
 
 Array = Any
 
-_INT64 = 2**63  # where Python ints stop being comparable with every library's integers
+_INT32 = 2**31  # where Python ints stop being comparable with every library's integers
 
 
 def in_range(ops: Any, labels: Array, size: int) -> Array:
@@ -25,7 +25,7 @@ def equals(ops: Any, labels: Array, index: Array | int) -> Array:
         bounds = ops.iinfo(labels.dtype)
         if not bounds.min <= index <= bounds.max:
             return ops.full_like(labels, False, dtype=ops.bool)
-        return labels == (index if index < _INT64 else ops.scalar(index, labels, labels.dtype))
+        return labels == (index if index < _INT32 else ops.scalar(index, labels, labels.dtype))
     if labels.dtype == index.dtype:
         return labels == index
     widest = ops.positions(labels, 0, 1).dtype
