@@ -1,0 +1,130 @@
+"""How the backend matrix reaches the tests: options of the command line, header, fixtures, Hypothesis profiles.
+
+A test that takes `backend` runs once on every selected member of `matrix.MEMBERS` (mparray only where a test names
+it); with `dtype` or `int_dtype` beside it, once for every dtype of that kind the backend has. The marker
+`backends("torch", "jax")` restricts a test to members or libraries, `dtypes("float32")` to dtypes. What does not
+apply is not collected, so nothing is reported as skipped. `backends` (plural) is the list of all selected members, for
+tests that draw once and loop.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from matrix import MEMBERS, Backend, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SELECTED = pytest.StashKey[list[Backend]]()
+_MISSING = pytest.StashKey[list[str]]()
+
+_COMMON: dict[str, Any] = {
+    "deadline": None,  # a new shape costs jax most of a second
+    "print_blob": True,
+    # `backend` is function-scoped only to enter its context, which may as well stay open for all examples of a test.
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("ci", derandomize=True, max_examples=30, **_COMMON)
+settings.register_profile("quick", derandomize=True, max_examples=6, **_COMMON)
+settings.register_profile("thorough", max_examples=1000, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("backends")
+    group.addoption("--backend", action="append", metavar="NAME", help="run on this backend only (repeatable)")
+    group.addoption("--require-all", action="store_true", help="a missing library is an error")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "backends(*names): members or libraries of the backend matrix to run on")
+    config.addinivalue_line("markers", "dtypes(*names): dtypes to run with")
+    names: list[str] = config.getoption("--backend") or list(MEMBERS)
+    unknown = sorted(set(names) - set(MEMBERS))
+    if unknown:
+        raise pytest.UsageError(f"--backend: no {', '.join(unknown)}; there are {', '.join(MEMBERS)}")
+    selected, missing = [], []
+    for name in MEMBERS:
+        if name not in names:
+            continue
+        try:
+            selected.append(load(name))
+        except ImportError as error:
+            missing.append(f"{name} ({error})")
+    asked = bool(config.getoption("--backend"))
+    if missing and (config.getoption("--require-all") or asked):
+        raise pytest.UsageError(f"missing backends: {', '.join(missing)}")
+    config.stash[_SELECTED] = selected
+    config.stash[_MISSING] = missing
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    lines = []
+    for backend in config.stash[_SELECTED]:
+        x64 = f", x64 {'on' if 'float64' in backend.floats else 'off'}" if backend.library == "jax" else ""
+        lines.append(f"{backend.name} {backend.version}{x64}")
+    header = [f"backends: {'; '.join(lines)}"]
+    missing = config.stash[_MISSING]
+    if missing:
+        header.append(f"backends left out: {'; '.join(missing)}")
+    return header
+
+
+def _wanted(backend: Backend, definition: pytest.Function) -> bool:
+    marker = definition.get_closest_marker("backends")
+    if marker is None:
+        return not backend.exact
+    return backend.name in marker.args or backend.library in marker.args
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" not in metafunc.fixturenames:
+        return
+    kind = next((name for name in ("dtype", "int_dtype") if name in metafunc.fixturenames), None)
+    names = ["backend"] if kind is None else ["backend", kind]
+    marker = metafunc.definition.get_closest_marker("dtypes")
+    cases: list[Any] = []
+    for backend in metafunc.config.stash[_SELECTED]:
+        if not _wanted(backend, metafunc.definition):
+            continue
+        if kind is None:
+            cases.append(pytest.param(backend, id=backend.name))
+            continue
+        cases.extend(
+            pytest.param(backend, dtype, id=f"{backend.name}-{dtype}")
+            for dtype in (backend.floats if kind == "dtype" else backend.ints)
+            if marker is None or dtype in marker.args
+        )
+    if not cases:  # taken out again below: pytest would report an empty set as a skip
+        cases.append(pytest.param(*[None] * len(names), id="none"))
+    metafunc.parametrize(names, cases, indirect=["backend"])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def empty(item: pytest.Item) -> bool:
+        spec = getattr(item, "callspec", None)
+        return spec is not None and "backend" in spec.params and spec.params["backend"] is None
+
+    gone = [item for item in items if empty(item)]
+    if gone:
+        items[:] = [item for item in items if not empty(item)]
+        config.hook.pytest_deselected(items=gone)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """One member of the matrix, in its context."""
+    member: Backend = request.param
+    with member.context():
+        yield member
+
+
+@pytest.fixture(scope="session")
+def backends(request: pytest.FixtureRequest) -> list[Backend]:
+    """Every selected member, mparray included; `member.call(...)` runs a call in the member's context."""
+    selected: list[Backend] = request.config.stash[_SELECTED]
+    return list(selected)

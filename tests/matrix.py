@@ -1,0 +1,307 @@
+"""The backend matrix: every array library the tests run on, each as one small object.
+
+A reader finds here what a test needs to know about a library: how an array gets in and out of it without losing its
+dtype, which dtypes it has, whether it is lazy, whether values can be read, whether it differentiates. `MEMBERS` lists
+them all by name; `load(name)` imports the library and returns the backend. Inputs and references are NumPy arrays; only
+the tested call runs on the library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Array = Any
+
+INTS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+NARROW_INTS = tuple(name for name in INTS if not name.endswith("64"))
+HALVES = ("float16", "bfloat16")
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """NumPy's dtype of that name; bfloat16 comes from ml_dtypes."""
+    if name == "bfloat16":
+        bfloat16: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+        return bfloat16
+    return np.dtype(name)
+
+
+class ComputedError(AssertionError):
+    """A lazy array was computed where nothing may be."""
+
+
+def _refuse(*_args: Any, **_kwargs: Any) -> Any:
+    raise ComputedError("a lazy array was computed inside the call")
+
+
+@contextlib.contextmanager
+def no_compute() -> Iterator[None]:
+    """Inside, computing any Dask array is an error."""
+    import dask
+
+    with dask.config.set(scheduler=_refuse):
+        yield
+
+
+class Backend:
+    """One member of the matrix. This base class is NumPy itself; the others override what differs.
+
+    Attributes
+    ----------
+    name: what `--backend` and the `backends` marker call it.
+    library: the import name of the library; several members may share one.
+    floats, ints: names of the dtypes it has.
+    lazy: True for arrays that hold a graph instead of numbers.
+    readable: True where value checks happen without being asked for (eager, on the host).
+    autodiff: "torch", "jax" or None.
+    exact: True where the numbers have 50 digits whatever the dtype says.
+    """
+
+    library = "numpy"
+    floats: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    ints: tuple[str, ...] = INTS
+    lazy = False
+    readable = True
+    autodiff: str | None = None
+    exact = False
+    device: Any = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.xp: Any = importlib.import_module(self.library)
+        self.version = str(self.xp.__version__)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def dtype(self, name: str) -> Any:
+        """The library's own dtype of that name."""
+        return numpy_dtype(name)
+
+    def array(self, value: Any, dtype: str | None = None) -> Array:
+        """`value` (NumPy array, bfloat16 of ml_dtypes included, or nested list) as a new array, on the device."""
+        return self._put(_as_numpy(value, dtype))
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """Numbers, shape and dtype of an array of this library, as a NumPy array (ml_dtypes for bfloat16)."""
+        return np.asarray(array)
+
+    def owns(self, array: Array) -> bool:
+        """Whether it is an array of this library (NumPy's 0-d results may be scalars)."""
+        return isinstance(array, (np.ndarray, np.generic))
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[None]:
+        """What must hold while this backend is in use; the `backend` fixture enters it."""
+        yield
+
+    def call(self, function: Callable[..., Any], *arrays: Any, **options: Any) -> Any:
+        """`function(*arrays, **options)` inside the context; on a lazy library computing is an error meanwhile."""
+        with self.context(), no_compute() if self.lazy else contextlib.nullcontext():
+            return function(*arrays, **options)
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function under the library's own jit where the tests should use it (jax), otherwise as it is."""
+        return function
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        return value
+
+
+class ReadOnlyNumPy(Backend):
+    """NumPy arrays that cannot be written to: an in-place operation on an input is an error."""
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        value.flags.writeable = False
+        return value
+
+
+class Strict(Backend):
+    """array-api-strict: the standard and nothing else, optionally on a restricted device or with restricted flags."""
+
+    library = "array_api_strict"
+    floats: tuple[str, ...] = ("float32", "float64")
+
+    def __init__(self, name: str, device: str = "CPU_DEVICE", flags: dict[str, bool] | None = None) -> None:
+        super().__init__(name)
+        self.device = self.xp.Device(device)
+        self.flags = flags or {}
+        if device in ("no_float64", "no_x64"):
+            self.floats = ("float32",)
+        if device == "no_x64":
+            self.ints = NARROW_INTS
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.xp, name)
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.asarray(array.to_device(self.xp.Device("CPU_DEVICE")))
+
+    def owns(self, array: Array) -> bool:
+        return type(array).__module__.startswith("array_api_strict") and array.device == self.device
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[None]:
+        flags = self.xp.ArrayAPIStrictFlags(**self.flags) if self.flags else contextlib.nullcontext()
+        with flags, np.errstate(all="ignore"):  # NumPy's warnings are no part of the standard
+            yield
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        return self.xp.asarray(value, device=self.device)
+
+
+class Torch(Backend):
+    """PyTorch on the CPU, one thread."""
+
+    library = "torch"
+    autodiff = "torch"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.xp.set_num_threads(1)
+        self.device = self.xp.device("cpu")
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.xp, name)
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        array = array.detach()
+        if array.dtype == self.xp.bfloat16:
+            return np.asarray(array.to(self.xp.float32).numpy().astype(numpy_dtype("bfloat16")))
+        return np.asarray(array.resolve_neg().numpy())
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.xp.Tensor)
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        if value.dtype.name == "bfloat16":  # torch.from_numpy does not know ml_dtypes; float32 holds every bfloat16
+            return self.xp.from_numpy(value.astype(np.float32)).to(self.xp.bfloat16)
+        return self.xp.from_numpy(value)
+
+
+class Jax(Backend):
+    """jax on the CPU. Whether it has 64-bit dtypes is decided once per process, by JAX_ENABLE_X64."""
+
+    library = "jax"
+    autodiff = "jax"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.jax = self.xp
+        self.xp = importlib.import_module("jax.numpy")
+        self.x64 = bool(self.jax.config.jax_enable_x64)
+        self.device = self.jax.devices("cpu")[0]
+        if not self.x64:
+            self.floats = ("float16", "bfloat16", "float32")
+            self.ints = NARROW_INTS
+
+    def dtype(self, name: str) -> Any:
+        return self.xp.dtype(name)
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.jax.Array)
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        jitted: Callable[..., Any] = self.jax.jit(function)
+        return jitted
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        if not self.x64 and value.dtype.itemsize == 8:
+            raise TypeError(f"jax without x64 has no {value.dtype}")
+        return self.xp.asarray(value)
+
+
+class Dask(Backend):
+    """Dask arrays in at most four chunks: along the first axis, or along every axis (so the class axis is cut too)."""
+
+    library = "dask"
+    lazy = True
+    readable = False
+
+    def __init__(self, name: str, *, every_axis: bool = False) -> None:
+        super().__init__(name)
+        self.xp = importlib.import_module("dask.array")
+        self.every_axis = every_axis
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.asarray(array.compute(scheduler="synchronous"))
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.xp.Array)
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[None]:
+        config = importlib.import_module("dask.config")
+        with config.set(scheduler="synchronous"):
+            yield
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        small = [max(2, -(-n // 4)) for n in value.shape]
+        cut = [n if self.every_axis or (k == 0 and value.ndim > 1) else -1 for k, n in enumerate(small)]
+        return self.xp.from_array(value, chunks=tuple(cut))
+
+
+class MPArray(Backend):
+    """mparray: mpmath numbers behind the array API. Its dtype is a label; the numbers carry 50 digits."""
+
+    library = "mparray"
+    floats = ("float64",)
+    ints = ("int64",)
+    exact = True
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """The 50-digit numbers themselves for floats (an object array), ordinary NumPy arrays otherwise."""
+        if array.dtype.kind == "f":
+            return np.asarray(array._data, dtype=object)
+        return np.asarray(array._data.astype(array.dtype))
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.xp.MPArray)
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[None]:
+        mpmath = importlib.import_module("mpmath")
+        with mpmath.workdps(50):
+            yield
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        return self.xp.asarray(value)
+
+
+def _as_numpy(value: Any, dtype: str | None) -> np.ndarray[Any, Any]:
+    """A fresh C-contiguous NumPy array."""
+    return np.array(value, dtype=None if dtype is None else numpy_dtype(dtype), order="C")
+
+
+_NO_LAZY = {"boolean_indexing": False, "data_dependent_shapes": False}
+
+MEMBERS: dict[str, Callable[[], Backend]] = {
+    "numpy": partial(Backend, "numpy"),
+    "numpy-readonly": partial(ReadOnlyNumPy, "numpy-readonly"),
+    "strict": partial(Strict, "strict"),
+    "strict-no-lazy": partial(Strict, "strict-no-lazy", flags=_NO_LAZY),
+    "strict-no-float64": partial(Strict, "strict-no-float64", device="no_float64"),
+    "strict-no-x64": partial(Strict, "strict-no-x64", device="no_x64"),
+    "strict-device2": partial(Strict, "strict-device2", device="device2"),
+    "torch": partial(Torch, "torch"),
+    "jax": partial(Jax, "jax"),
+    "dask": partial(Dask, "dask"),
+    "dask-classes": partial(Dask, "dask-classes", every_axis=True),
+    "mparray": partial(MPArray, "mparray"),
+}
+
+_LOADED: dict[str, Backend] = {}
+
+
+def load(name: str) -> Backend:
+    """The backend of that name; ImportError names the missing library."""
+    if name not in _LOADED:
+        _LOADED[name] = MEMBERS[name]()
+    return _LOADED[name]

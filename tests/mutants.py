@@ -1,0 +1,248 @@
+"""Does the suite notice? Each mutant is the library with one line made wrong; tests have to fail on every one.
+
+``nox -s mutants`` runs this file. The wrong line is written into a copy of ``src``, and the tests named for the mutant
+run on that copy until the first failure. First the same tests run on an unchanged copy, which they have to pass.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+VALUES = ("tests/property/test_agreement.py",)
+EXAMPLES = ("tests/test_categorical.py", "tests/test_normalizers.py", "tests/test_targets.py")
+LAWS = ("tests/property/test_laws.py",)
+ERRORS = ("tests/test_errors.py",)
+TORCH = ("tests/test_torch.py",)
+DASK = ("tests/test_dask.py",)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One wrong line: what is wrong with it, where it is, and which tests should see it."""
+
+    wrong: str
+    file: str
+    line: str
+    instead: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "the pivot removed: the derivative of a hit no longer goes through the label",
+        "formulas/cross_entropy.py",
+        "return ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), s.log_total - gap)",
+        "return s.log_total - gap",
+        TORCH,
+    ),
+    Mutant(
+        "log1p replaced by log: confident predictions lose their loss",
+        "formulas/cross_entropy.py",
+        "ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), ",
+        "ops.where(at_label(ops, s.lead, label), ops.log(1.0 + s.beside_lead), ",
+        VALUES,
+    ),
+    Mutant(
+        "log1p replaced by log in all that is normalised",
+        "formulas/shift.py",
+        "ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside))",
+        "ops.where(rest < 1, ops.log(1.0 + beside_lead) + rise, ops.log(1.0 + beside))",
+        VALUES,
+    ),
+    Mutant(
+        "one logarithm for both orders: second derivatives at the largest logit are lost",
+        "formulas/shift.py",
+        "ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside))",
+        "ops.log1p(beside)",
+        TORCH,
+    ),
+    Mutant(
+        "the validity factor as a where: a label out of range has derivative 0 instead of NaN",
+        "formulas/cross_entropy.py",
+        "surprise = against_label(ops, x, label, axis, temperature) * validity",
+        "surprise = ops.where(valid, against_label(ops, x, label, axis, temperature), nan)",
+        (*TORCH, *EXAMPLES),
+    ),
+    Mutant(
+        "masking after the arithmetic: what is masked poisons its row",
+        "formulas/logits.py",
+        "return ops.where(where, x, floor)",
+        "return x + ops.where(where, ops.zeros_like(x), floor)",
+        EXAMPLES,
+    ),
+    Mutant(
+        "smoothing over all classes, dropped ones too",
+        "formulas/targets.py",
+        "    if where is None:\n        uniform",
+        "    if where is not ops:\n        uniform",
+        EXAMPLES,
+    ),
+    Mutant(
+        "W dropped from the denominator",
+        "formulas/cross_entropy.py",
+        'counted = only(ops, active, one) if mass == "count" else only(ops, present, share)',
+        "counted = only(ops, active, one)",
+        EXAMPLES,
+    ),
+    Mutant(
+        "halves not widened",
+        "arguments.py",
+        "return backend.float32 if dtype_name(dtype) in HALVES else dtype",
+        "return dtype",
+        VALUES,
+    ),
+    Mutant(
+        "ignored examples counted in the mean",
+        "formulas/cross_entropy.py",
+        'counted = only(ops, active, one) if mass == "count" else only(ops, present, share)',
+        'counted = one if mass == "count" else share',
+        EXAMPLES,
+    ),
+    Mutant(
+        "the largest entry left out of the derivative of logsumexp",
+        "formulas/shift.py",
+        "beside, beside_lead = rest + ops.expm1(rise), ",
+        "beside, beside_lead = rest, ",
+        TORCH,
+    ),
+    Mutant(
+        "the largest entry's own derivative as a difference",
+        "formulas/shift.py",
+        "rest + ops.expm1(rise), rest * ops.exp(-rise)",
+        "rest + ops.expm1(rise), rest + ops.expm1(rise)",
+        TORCH,
+    ),
+    Mutant(
+        "0 · log 0 unguarded",
+        "formulas/cross_entropy.py",
+        "return a * ops.where((a == 0) & infinite, 0.0, y)",
+        "return a * y",
+        EXAMPLES,
+    ),
+    Mutant(
+        "negative labels taken for classes",
+        "formulas/targets.py",
+        "inside = inside & (labels >= 0)",
+        "pass",
+        (*ERRORS, *EXAMPLES),
+    ),
+    Mutant(
+        "the soft cap by tanh: its derivative has no digits left at large logits",
+        "formulas/logits.py",
+        "cap * (side * rise / (1.0 + decay))",
+        "cap * ops.tanh(ratio)",
+        (*TORCH, *VALUES),
+    ),
+    Mutant(
+        "the temperature divides directly: its derivative overflows before the loss does",
+        "formulas/logits.py",
+        "    if constant is positive:  # no derivatives here\n        return scaled",
+        "    if ops is not None:\n        return gaps / positive",
+        TORCH,
+    ),
+    Mutant(
+        "an empty sum's derivative unguarded",
+        "formulas/logsumexp.py",
+        "return ops.where(s.largest == -inf, -inf, log_sum)",
+        "return log_sum",
+        EXAMPLES,
+    ),
+    Mutant(
+        "weighted sums near 1 by log",
+        "formulas/logsumexp.py",
+        "near_1 = (size > 0.5) & (size < 2.0)",
+        "near_1 = size != size",
+        VALUES,
+    ),
+    Mutant(
+        "strided sums in NumPy's own order, which is not pairwise",
+        "backends/numpy.py",
+        "return bool(x.strides[axis] != x.itemsize and x.shape[axis] > generic.FEW)",
+        "return False",
+        VALUES,
+    ),
+    Mutant(
+        "rows of sample weight 0 differentiated",
+        "formulas/cross_entropy.py",
+        "return operand if constant is operand else ops.where(sample_weight == 0, constant, operand)",
+        "return operand",
+        (*TORCH, *EXAMPLES),
+    ),
+    Mutant(
+        "a mean over nothing divides by 0",
+        "reductions.py",
+        "mean = total / backend.where(nothing, backend.ones_like(count), count)",
+        "mean = total / count\n    nothing = nothing & (mean == mean)",
+        EXAMPLES,
+    ),
+    Mutant(
+        "Dask blocks of labels not cut like those of the logits",
+        "backends/dask.py",
+        "{d: sizes for d, sizes in cuts.items() if x.shape[d] != 1}",
+        "{}",
+        DASK,
+    ),
+    Mutant(
+        "libraries mixed in silence",
+        "arguments.py",
+        "        if other is backend:\n            continue",
+        "        if other is not None:\n            continue",
+        ERRORS,
+    ),
+)
+
+
+def failing(source: Path, tests: tuple[str, ...]) -> str:
+    """The first test that fails on ``source``; empty if all pass."""
+    command = [sys.executable, "-m", "pytest", *tests, "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
+    for backend in ("numpy", "torch", "dask"):
+        command += ["--backend", backend]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(source),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_PROFILE": "quick",
+        "JAX_ENABLE_X64": "1",
+    }
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in {0, 1}:  # 1: a test failed; anything else: none ran
+        sys.exit(f"pytest did not run:\n{done.stdout}\n{done.stderr}")
+    failures = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failures[0].split(" - ")[0] if done.returncode else ""
+
+
+def main() -> None:
+    """Run the tests on the unchanged library, then on each mutant."""
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", copy)
+        tests = tuple(dict.fromkeys(test for mutant in MUTANTS for test in mutant.tests))
+        if seen := failing(copy, tests):
+            sys.exit(f"the library itself fails {seen}")
+        for number, mutant in enumerate(MUTANTS, 1):
+            path = copy / "softxent" / mutant.file
+            original = path.read_text(encoding="utf-8")
+            if original.count(mutant.line) != 1:
+                sys.exit(f"{mutant.file} has not just one {mutant.line!r}: bring the mutant up to date")
+            path.write_text(original.replace(mutant.line, mutant.instead), encoding="utf-8")
+            seen = failing(copy, mutant.tests)
+            path.write_text(original, encoding="utf-8")
+            print(f"{number:2} {seen or 'SURVIVES':100} {mutant.wrong}", flush=True)
+            if not seen:
+                survivors.append(mutant.wrong)
+    if survivors:
+        sys.exit(f"{len(survivors)} of {len(MUTANTS)} mutants survive")
+    print(f"all {len(MUTANTS)} mutants are noticed")
+
+
+if __name__ == "__main__":
+    main()
