@@ -55,7 +55,7 @@ MUTANTS = (
         "formulas/shift.py",
         "ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside))",
         "ops.where(rest < 1, ops.log(1.0 + beside_lead) + rise, ops.log(1.0 + beside))",
-        VALUES,
+        EXAMPLES,
     ),
     Mutant(
         "one logarithm for both orders: second derivatives at the largest logit are lost",
@@ -160,7 +160,7 @@ MUTANTS = (
         "formulas/logsumexp.py",
         "near_1 = (size > 0.5) & (size < 2.0)",
         "near_1 = size != size",
-        VALUES,
+        EXAMPLES,
     ),
     Mutant(
         "strided sums in NumPy's own order, which is not pairwise",

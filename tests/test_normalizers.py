@@ -738,6 +738,12 @@ def test_log_softmax_at_the_winning_class__scipy_19521(backend: Backend) -> None
     assert_exact(backend, result, [[-2.0611536181902037e-09, -20.0], [-1.9287498479639178e-22, -50.0]])
 
 
+@pytest.mark.parametrize(("b", "exact"), [([1, 1], 2.0611536181902037e-09), ([-1, 1], -2.0611536224385579e-09)])
+def test_weighted_sum_near_1_keeps_its_digits(backend: Backend, b: list[int], exact: float) -> None:
+    x = backend.array([-20.0, 0.0], "float32")
+    assert_exact(backend, call(backend, logsumexp, x, b=backend.array(b, "int32")), exact)
+
+
 def test_logsumexp_where_one_term_dominates__scipy_21597(backend: Backend) -> None:
     assert_exact(backend, call(backend, logsumexp, backend.array([-20.0, 0.0], "float32")), 2.0611536181902037e-09)
 
