@@ -40,7 +40,14 @@ NAMES = {
     "mparray": "mparray",
 }
 DERIVATIVES = {None: "", "torch": "autograd, torch.func", "jax": "grad, jvp, vmap, jit"}
-HEADINGS = ("library", "oldest version", "floating dtypes", "derivatives", "label values checked", "tested as")
+HEADINGS = (
+    "library",
+    "oldest version",
+    "floating dtypes",
+    "derivatives, transformations",
+    "label values checked",
+    "tested as",
+)
 
 
 def oldest_versions() -> dict[str, str]:

@@ -1473,3 +1473,30 @@ def test_functions_and_options_agree(backend: Backend) -> None:
     assert_exact(backend, rows(backend, x, hot), exact_rows(), ulp=8)
     soft = backend.call(smooth_labels, y, 0.25, num_classes=3, dtype="float32")
     assert_exact(backend, rows(backend, x, soft), exact_rows(label_smoothing=0.25), ulp=FEW)
+
+
+def test_infinite_weight_of_an_absent_class(backend: Backend) -> None:
+    """What 1 / bincount gives a class that does not occur takes no part, with one-hot labels as with indices."""
+    logits = backend.array([[1.0, 2.0, 0.5], [0.0, 0.0, 3.0]], "float32")
+    weight = backend.array([1.0, np.inf, 1.0], "float32")
+    one_hot_labels = backend.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "float32")
+    by_index = call(backend, cross_entropy, logits, backend.array([0, 2], "int32"), weight=weight)
+    by_distribution = call(backend, cross_entropy, logits, one_hot_labels, weight=weight)
+    assert np.isfinite(backend.numpy(by_index))
+    np.testing.assert_allclose(backend.numpy(by_distribution), backend.numpy(by_index), rtol=1e-6)
+
+
+@pytest.mark.parametrize("stored", [0.0, np.nan])
+def test_temperature_of_a_dropped_class_is_not_looked_at(backend: Backend, stored: float) -> None:
+    logits = backend.array([[1.0, 2.0, 0.5]], "float32")
+    where = backend.array([[True, True, False]], "bool")
+    temperature = backend.array([[1.0, 2.0, stored]], "float32")
+    labels = backend.array([0], "int32")
+    loss = call(backend, cross_entropy, logits, labels, where=where, temperature=temperature)
+    np.testing.assert_allclose(backend.numpy(loss), np.log(2.0), rtol=1e-6)
+
+
+def test_infinite_temperature_is_uniform(backend: Backend) -> None:
+    logits, labels = backend.array([[1.0, 2.0, 0.5]], "float32"), backend.array([0], "int32")
+    loss = call(backend, cross_entropy, logits, labels, temperature=backend.array(np.inf, "float32"))
+    np.testing.assert_allclose(backend.numpy(loss), np.log(3.0), rtol=1e-6)

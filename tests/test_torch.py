@@ -892,3 +892,20 @@ def test_public_names_are_differentiated_here() -> None:
         "softmax",
         "softmin",
     }
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("b", [2.0, [1.0, -3.0, 1.0]])
+def test_vmap_of_weighted_sums(backend: Backend, b: Any) -> None:
+    import torch
+
+    x = torch.asarray([[0.0, 1.0, 2.0], [3.0, 3.0, 1.0]], dtype=torch.float64)
+    b = b if isinstance(b, float) else torch.asarray(b, dtype=torch.float64)
+
+    def log_size(row: Any) -> Any:
+        return backend.call(logsumexp, row, b=b, return_sign=True)[0]
+
+    assert torch.equal(torch.func.vmap(log_size)(x), torch.stack([log_size(row) for row in x]))
+    gradients = torch.func.vmap(torch.func.grad(log_size))(x)
+    weighted = b * torch.exp(x)
+    torch.testing.assert_close(gradients, weighted / weighted.sum(-1, keepdim=True), rtol=1e-14, atol=0)

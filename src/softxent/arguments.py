@@ -75,11 +75,10 @@ def _common(libraries: dict[str, Backend]) -> Backend:
 
 
 def _check_devices(backend: Backend, arrays: dict[str, Array]) -> None:
-    (first, leader), *rest = arrays.items()
-    device = backend.device(leader)
-    for name, array in rest:
-        other = backend.device(array)
-        if device is not None and other is not None and other != device and not backend.is_portable(array):
+    devices = {name: backend.device(array) for name, array in arrays.items()}
+    (first, device), *rest = [(name, device) for name, device in devices.items() if device is not None] or [("", None)]
+    for name, other in rest:
+        if other != device and not backend.is_portable(arrays[name]):
             msg = f"{name} must be on the device of {first}, {device}, got {other}; move one of them"
             raise ValueError(msg)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softxent import labels as targets
+from softxent import labels as given_labels
 from softxent import layout, reductions
 from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
 from softxent.formulas import cross_entropy as losses
@@ -114,12 +114,13 @@ def cross_entropy(
     -----
     - Confident predictions keep every digit: the loss of ``[40, 0, 0]`` with label 0 is 8.5e-18 in float32 as well,
       where the usual forms give 0, and so is the derivative. Values are within 4 + g units in the last place of exact,
-      g being the largest difference of logits that matters; halves are computed and returned in float32.
+      g being the largest difference of logits that matters, over the temperature; a softcap c rounds the logits
+      themselves, which adds up to 4 c over the temperature. Halves are computed and returned in float32.
     - A label out of range that is not refused (in a trace, on an accelerator, lazy) makes its row NaN, value and
       derivative; it never wraps around.
     - A label, or mass of a distribution, on a logit of -inf or on a class dropped by ``where`` costs +inf. A class of
       target 0 or weight 0 costs nothing, also at -inf. Smoothing over a -inf logit costs +inf: drop the class instead.
-    - A row of -inf alone, with +inf or with NaN among the classes that take part, is NaN, and no other row is.
+    - Logits of -inf alone, +inf, or NaN among the classes that take part make their row NaN and no other.
     - An example that takes no part has loss 0 and derivative 0, whatever its logits are. The derivative by a sample
       weight of 0 is the example's loss (0 if that is infinite).
     - One-hot distributions give what indices give, and class weights that are all equal change no mean.
@@ -165,9 +166,9 @@ def cross_entropy(
     )
     compute, _ = floating(backend, "logits", logits, dtype)
     form = layout.aligned(backend, "logits", logits, axis)
-    hard = targets.is_hard(form, labels)
+    hard = given_labels.is_hard(form, labels)
     if not hard:
-        targets.refuse_beside_distributions(ignore_index=ignore_index)
+        given_labels.refuse_beside_distributions(ignore_index=ignore_index)
     if smoothing_prior is not None and label_smoothing is None:
         msg = "smoothing_prior must come with label_smoothing, got none; pass both"
         raise ValueError(msg)
@@ -191,16 +192,16 @@ def cross_entropy(
     takes_part = {name: operands[name] for name in ("where", "sample_weight")}
     ignore_index = layout.scalar("ignore_index", ignore_index)
     if hard:
-        targets.check_range(form, given, check=check, ignore_index=ignore_index, **takes_part)
-        operands["labels"], operands["ignore_index"] = targets.comparable(form, given, labels, ignore_index)
+        given_labels.check_range(form, given, check=check, ignore_index=ignore_index, **takes_part)
+        operands["labels"], operands["ignore_index"] = given_labels.comparable(form, given, labels, ignore_index)
     else:
         operands["labels"] = form.inward(labels)
         if check:
-            targets.check_distributions(form, operands["labels"], compute, **takes_part)
-    targets.check_options(backend, dict(zip(_CAST, cast_options, strict=True)), check)
-    by_weight = denominator if isinstance(denominator, str) else None
-    if by_weight == "weight" and reduction in {"mean", "sum_and_weight"}:
-        targets.refuse_negative(form, operands, hard=hard, check=check)
+            given_labels.check_distributions(form, operands["labels"], compute, **takes_part)
+    given_labels.check_options(backend, dict(zip(_CAST, cast_options, strict=True)), check)
+    named = denominator if isinstance(denominator, str) else None
+    if named == "weight" and reduction in {"mean", "sum_and_weight"}:
+        given_labels.refuse_negative(form, operands, hard=hard, check=check)
 
     results = backend.run(
         losses.cross_entropy,
@@ -208,7 +209,7 @@ def cross_entropy(
         axis=form.axis,
         dtype=compute,
         hard=hard,
-        mass="count" if by_weight == "count" else "weight",
+        mass="count" if named == "count" else "weight",
         aux=wanted,
     )
     loss, mass, *others = (form.rows(row) for row in results)
@@ -218,7 +219,7 @@ def cross_entropy(
         loss,
         mass,
         reduction=reduction,
-        denominator=by_weight or total,
+        denominator=named or total,
         empty_mean=empty_mean,
     )
     return loss if aux is None else (loss, dict(zip(wanted, others, strict=True)))

@@ -28,7 +28,7 @@ def softmax(
         Any shape, of any real dtype; integers and bool become the library's default floating dtype first.
     axis : int, tuple of int or None, default -1
         The axis to normalise along; several of them jointly; None for all. ``()`` normalises each element alone.
-    where : array of bool, optional
+    where : bool or array of bool, optional
         Broadcasts against the logits. Classes where it is False get probability 0 and are not looked at.
     temperature : float or array, optional
         Divides the logits; an array broadcasts against them. Rows where it is not positive are NaN.
@@ -43,10 +43,11 @@ def softmax(
     Raises
     ------
     TypeError
-        If an argument is no array, is complex or of another library than the logits, or ``where`` is not bool.
+        If an argument is no array, is complex or of another library than the logits, if ``where`` is not bool, or
+        ``dtype`` not floating.
     ValueError
         If ``axis`` is out of range or repeated, an option does not broadcast to the logits' shape, or ``temperature``
-        is a number that is not positive.
+        is a number that is not positive, or arrays are on two devices.
 
     See Also
     --------
@@ -58,7 +59,7 @@ def softmax(
     - A logit of -inf has probability 0. A row with no class left by ``where`` is 0, with derivative 0.
     - A row of -inf alone, with +inf or with NaN among the classes that take part, is NaN.
     - float16 and bfloat16 are computed in float32 and rounded once. Each value is within 4 + g units in the last place
-      of exact, where g is the distance of its logit to the largest one.
+      of exact, where g is the distance of its logit to the largest one over the temperature.
     - Derivatives by torch's and jax's autodiff are as accurate as the values, also of probabilities next to 1.
     - Needs a few temporary arrays of the logits' size.
 
@@ -94,7 +95,7 @@ def log_softmax(
         Any shape, of any real dtype; integers and bool become the library's default floating dtype first.
     axis : int, tuple of int or None, default -1
         The axis to normalise along; several of them jointly; None for all.
-    where : array of bool, optional
+    where : bool or array of bool, optional
         Broadcasts against the logits. Classes where it is False get -inf and are not looked at.
     temperature : float or array, optional
         Divides the logits; an array broadcasts against them. Rows where it is not positive are NaN.
@@ -121,8 +122,8 @@ def log_softmax(
       -4.2e-18, where ``x - logsumexp(x)`` is 0.
     - A logit of -inf gives -inf. A row with no class left by ``where`` is -inf, with derivative 0; a row of -inf alone
       without ``where``, with +inf or with NaN is NaN.
-    - Each value is within 4 + g units in the last place of exact, g being the distance to the largest logit; float16
-      and bfloat16 are computed in float32 and rounded once.
+    - Each value is within 4 + g units in the last place of exact, g being the distance to the largest logit over the
+      temperature; float16 and bfloat16 are computed in float32 and rounded once.
 
     References
     ----------
@@ -219,7 +220,7 @@ def logsumexp(
     b : float or array, optional
         Weights of either sign; broadcasts against ``x`` and is cast to its dtype. An entry with weight 0 is absent,
         whatever ``x`` is there.
-    where : array of bool, optional
+    where : bool or array of bool, optional
         Broadcasts against ``x``. Entries where it is False are absent.
     keepdims : bool, default False
         Keep the summed axes, with size 1.

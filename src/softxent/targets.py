@@ -147,6 +147,8 @@ def smooth_labels(
     -----
     - An example that takes no part (an ignored label, labels all 0, no class left) is a row of 0, which losses take as
       no example.
+    - The loss of an example is the same with ``label_smoothing=``. A mean with class weights is not, since it divides
+      by the weight of the labels as given, and these are then the smoothed ones; so is a z-loss with class weights.
     - float16 and bfloat16 are computed in float32 and rounded once. Correct to 2 units in the last place otherwise.
 
     References

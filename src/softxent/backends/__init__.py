@@ -40,12 +40,13 @@ def _find(x: Any) -> Backend | None:
         return _known("jax")
     if isinstance(x, type) or not hasattr(x, "__array_namespace__"):
         return None
-    namespace = x.__array_namespace__()
-    if namespace.__name__ not in _BY_NAME:
+    namespace = compat.array_namespace(x)
+    name = getattr(namespace, "__name__", repr(namespace))
+    if name not in _BY_NAME:
         from softxent.backends import generic
 
-        _BY_NAME[namespace.__name__] = generic.Backend(namespace)
-    return _BY_NAME[namespace.__name__]
+        _BY_NAME[name] = generic.Backend(namespace)
+    return _BY_NAME[name]
 
 
 def _known(library: str) -> Backend:

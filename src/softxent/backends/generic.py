@@ -32,7 +32,7 @@ class Backend:
 
     def __getattr__(self, name: str) -> Any:
         """What is no primitive comes from the namespace."""
-        if name == "namespace":  # unset only while unpickling or copying
+        if name == "namespace":  # unset only while being copied
             raise AttributeError(name)
         return getattr(self.namespace, name)
 
@@ -72,7 +72,11 @@ class Backend:
     @property
     def label(self) -> str:
         """The library's name in errors."""
-        return str(self.namespace.__name__).removeprefix("array_api_compat.").split(".", maxsplit=1)[0]
+        return (
+            str(getattr(self.namespace, "__name__", type(self.namespace).__name__))
+            .removeprefix("array_api_compat.")
+            .split(".", maxsplit=1)[0]
+        )
 
     def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - other backends look at it
         """The library's dtype of that name; None if it has none, or not on the device of ``like``."""

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from math import inf, nan
 from typing import Any
 
-from softxent.formulas.logits import capped, masked, tempered, varies
+from softxent.formulas.logits import capped, masked, masked_temperature, tempered, varies
 from softxent.formulas.logsumexp import log_of_sum
 from softxent.formulas.shift import shifted
 from softxent.formulas.softmax import log_probabilities
-from softxent.formulas.targets import equals, in_range, positive, smoothed
+from softxent.formulas.targets import divisor, equals, in_range, smoothed
 
 Array = Any
 
@@ -47,10 +47,11 @@ def cross_entropy(
     steady = constant_where_idle(ops, sample_weight)
 
     # The logits as softmax sees them: dropped classes out, capped, and over a temperature that differs between classes.
-    x = steady(x if where is None and present is None else masked(ops, x, both(where, present), axis))
+    kept = both(where, present)
+    x = steady(x if kept is None else masked(ops, x, kept, axis))
     if softcap is not None:
         x = capped(ops, x, steady(softcap))
-    temperature = steady(temperature)
+    temperature = steady(masked_temperature(ops, temperature, kept, axis))
     if varies(temperature, axis):
         x, temperature = tempered(ops, x, temperature), None
 
@@ -81,7 +82,7 @@ def cross_entropy(
             target_log_p = ops.sum(product(ops, q, log_p), axis=axis, keepdims=True)
         if label_smoothing is not None:
             q = smoothed(ops, q, label_smoothing, where=where, prior=smoothing_prior, axis=axis)
-        a = steady(q if weight is None else weight * q)
+        a = steady(q if weight is None else product(ops, q, weight))
         loss = ops.sum(product(ops, a, -log_p), axis=axis, keepdims=True) * validity
     penalty = None
     if z_loss is not None:
@@ -160,13 +161,13 @@ def product(ops: Any, a: Array, y: Array) -> Array:
 def mean_weight(ops: Any, weight: Array, q: Array, axis: int) -> Array:
     """Class weights averaged over a distribution that need not be normalised."""
     total = ops.sum(q, axis=axis, keepdims=True)
-    return ops.sum(weight * q, axis=axis, keepdims=True) / positive(ops, total)
+    return ops.sum(product(ops, q, weight), axis=axis, keepdims=True) / divisor(ops, total)
 
 
 def entropy(ops: Any, x: Array, axis: int, temperature: Array | float | None) -> Array:
     """-Σ p log p."""
     log_p = log_probabilities(ops, x, axis, temperature)
-    return -ops.sum(product(ops, ops.exp(log_p), log_p), axis=axis, keepdims=True)
+    return 0.0 - ops.sum(product(ops, ops.exp(log_p), log_p), axis=axis, keepdims=True)
 
 
 def margin(ops: Any, x: Array, label: Array, axis: int, temperature: Array | float | None) -> Array:

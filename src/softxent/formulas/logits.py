@@ -49,8 +49,20 @@ def tempered(ops: Any, gaps: Array, temperature: Array | float | None) -> Array:
     if constant is positive:  # no derivatives here
         return scaled
     infinite = scaled == -inf
-    unit = ops.exp(ops.log(constant) - ops.log(positive))
+    finite = ops.where(positive < inf, positive, 1.0)
+    unit = ops.exp(ops.log(ops.stop_gradient(finite)) - ops.log(finite))
     return ops.where(infinite, scaled, ops.where(infinite, 0.0, scaled) * unit)
+
+
+def masked_temperature(
+    ops: Any, temperature: Array | float | None, kept: Array | None, axis: int
+) -> Array | float | None:
+    """The temperature, 1 where nothing takes part: what is stored there reaches neither a value nor a derivative."""
+    if kept is None or getattr(temperature, "ndim", 0) == 0:
+        return temperature
+    if not varies(temperature, axis):
+        kept = ops.any(kept, axis=axis, keepdims=True)
+    return ops.where(kept, temperature, 1.0)
 
 
 def varies(temperature: Array | float | None, axis: int) -> bool:

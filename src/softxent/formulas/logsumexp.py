@@ -67,7 +67,8 @@ def log_of_weighted_sum(
     half = ops.exp(0.5 * gaps)  # b · half · half reaches further than b · exp(gap): a large b outweighs an underflow
     terms = b * half * half
     total = ops.sum(terms, axis=axis, keepdims=True)
-    sign = ops.stop_gradient(ops.sign(total))
+    whole = ops.stop_gradient(total)
+    sign = ops.where(whole > 0, ops.ones_like(whole), ops.where(whole < 0, -1.0, whole))
     size = sign * total * ops.where(largest < inf, ops.ones_like(total), largest)
     # Near 1 the logarithm needs what the sum has beyond 1: the 1 is taken from the largest entries, before summing.
     tops = ops.astype(gaps == 0, x.dtype)

@@ -3,7 +3,7 @@
 from math import inf
 from typing import Any
 
-from softxent.formulas.logits import masked
+from softxent.formulas.logits import masked, masked_temperature
 from softxent.formulas.shift import shifted
 
 Array = Any
@@ -24,7 +24,7 @@ def softmax(
     if logits.shape[axis] == 0:
         return ops.astype(logits, result, copy=False)
     x = prepared(ops, logits, where, axis, dtype, negate=negate)
-    s = shifted(ops, x, axis, temperature)
+    s = shifted(ops, x, axis, masked_temperature(ops, temperature, where, axis))
     p = s.others / (1.0 + s.beside)
     p = ops.put_along_axis(p, s.lead, 1.0 / (1.0 + s.beside_lead), axis=axis)
     if where is not None:
@@ -45,6 +45,7 @@ def log_softmax(
     """Logarithm of softmax along ``axis``; -inf at dropped classes."""
     if logits.shape[axis] == 0:
         return ops.astype(logits, result, copy=False)
+    temperature = masked_temperature(ops, temperature, where, axis)
     log_p = log_probabilities(ops, prepared(ops, logits, where, axis, dtype), axis, temperature)
     if where is not None:
         log_p = ops.where(where, log_p, -inf)

@@ -5,7 +5,7 @@ from typing import Any
 
 Array = Any
 
-_INT32 = 2**31  # where Python ints stop being comparable with every library's integers
+_INT32 = 2**31  # from here on a Python int is made an array first: libraries take it for a signed one
 
 
 def in_range(ops: Any, labels: Array, size: int) -> Array:
@@ -78,15 +78,15 @@ def smoothed(
         uniform = ops.full_like(q, 1.0 / max(q.shape[axis], 1))
     else:
         kept = ops.where(where, ops.ones_like(q), 0.0)
-        uniform = kept / positive(ops, ops.sum(kept, axis=axis, keepdims=True))
+        uniform = kept / divisor(ops, ops.sum(kept, axis=axis, keepdims=True))
     u = uniform
     if prior is not None:
         prior = prior if where is None else ops.where(where, prior, 0.0)
         mass = ops.sum(prior, axis=axis, keepdims=True)
-        u = ops.where(mass == 0, uniform, prior / positive(ops, mass))
+        u = ops.where(mass == 0, uniform, prior / divisor(ops, mass))
     return (1.0 - epsilon) * q + epsilon * u
 
 
-def positive(ops: Any, mass: Array) -> Array:
+def divisor(ops: Any, mass: Array) -> Array:
     """A divisor: 1 in place of 0."""
     return ops.where(mass == 0, 1.0, mass)
