@@ -37,7 +37,7 @@ def adopted(**given: Any) -> tuple[Backend, list[Any]]:
     return backend, [arrays.get(name, value) for name, value in given.items()]
 
 
-_ARRAYS = ("logits", "x", "labels", "where", "weight", "smoothing_prior")
+_ARRAYS = ("logits", "x", "labels", "where", "weight", "smoothing_prior", "cotangent", "vector")
 
 
 def _library(name: str, value: Any, expected: str) -> Backend:

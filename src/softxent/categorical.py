@@ -7,7 +7,8 @@ from typing import Any
 from softxent import labels as given_labels
 from softxent import layout, reductions
 from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
-from softxent.formulas import cross_entropy as losses
+from softxent.calls import Call
+from softxent.formulas import cross_entropy as formula
 
 AUX = ("lse", "z_loss", "entropy", "correct", "target_log_prob", "margin")
 
@@ -145,6 +146,50 @@ def cross_entropy(
     >>> aux["correct"]
     array([ True, False])
     """
+    return cross_entropy_call(
+        logits,
+        labels,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        smoothing_prior=smoothing_prior,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        aux=aux,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
+def cross_entropy_call(
+    logits: Any,
+    labels: Any,
+    *,
+    axis: Any,
+    where: Any,
+    ignore_index: Any,
+    weight: Any,
+    sample_weight: Any,
+    label_smoothing: Any,
+    smoothing_prior: Any,
+    temperature: Any,
+    softcap: Any,
+    z_loss: Any,
+    reduction: str,
+    denominator: Any,
+    empty_mean: str,
+    aux: Any,
+    check: bool | None,
+    dtype: Any,
+) -> Call:
+    """A call of cross_entropy, checked and laid out, ready to be differentiated."""
     reductions.check(reduction, denominator, empty_mean)
     wanted = _wanted(aux, z_loss)
     tristate("check", check)
@@ -164,6 +209,8 @@ def cross_entropy(
         z_loss=number("z_loss", z_loss),
         denominator=None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
     )
+    differentiable = {"logits": logits, "labels": labels, **dict(zip(_CAST, options, strict=True))}
+    del differentiable["denominator"]  # of the reduction, not of the rows
     compute, _ = floating(backend, "logits", logits, dtype)
     form = layout.aligned(backend, "logits", logits, axis)
     hard = given_labels.is_hard(form, labels)
@@ -203,26 +250,28 @@ def cross_entropy(
     if named == "weight" and reduction in {"mean", "sum_and_weight"}:
         given_labels.refuse_negative(form, operands, hard=hard, check=check)
 
-    results = backend.run(
-        losses.cross_entropy,
-        operands,
-        axis=form.axis,
-        dtype=compute,
-        hard=hard,
-        mass="count" if named == "count" else "weight",
-        aux=wanted,
+    reduce = reductions.Reduction(backend, reduction, named or total, empty_mean)
+
+    def finish(results: tuple[Any, ...]) -> Any:
+        loss, mass, *others = (form.rows(row) for row in results)
+        loss = backend.quietly(reduce.value, loss, mass)
+        return loss if aux is None else (loss, dict(zip(wanted, others, strict=True)))
+
+    def start(results: tuple[Any, ...], g: Any) -> tuple[Any, Any]:
+        loss, mass = (form.rows(row) for row in results[:2])
+        return tuple(form.row_values(c) for c in backend.quietly(reduce.cotangents, loss, mass, g))
+
+    return Call(
+        form=form,
+        formula=formula,
+        operands=operands,
+        static={"dtype": compute, "hard": hard, "mass": "count" if named == "count" else "weight", "aux": wanted},
+        given=differentiable,
+        finish=finish,
+        start=start,
+        scalar=True,
+        by_products=bool(wanted),
     )
-    loss, mass, *others = (form.rows(row) for row in results)
-    loss = backend.quietly(
-        reductions.reduced,
-        backend,
-        loss,
-        mass,
-        reduction=reduction,
-        denominator=named or total,
-        empty_mean=empty_mean,
-    )
-    return loss if aux is None else (loss, dict(zip(wanted, others, strict=True)))
 
 
 _CAST = (

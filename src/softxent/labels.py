@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from softxent.arguments import dtype_name, kind_of
 from softxent.backends import backend_of
-from softxent.formulas.cross_entropy import both, present_rows
+from softxent.formulas.participation import both, present_rows
 from softxent.formulas.targets import equals, in_range
 from softxent.layout import same
 

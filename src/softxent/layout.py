@@ -73,7 +73,29 @@ class Layout:
         """A result of the logits' shape, back in the caller's axes."""
         if self.single:
             return x
-        x = self.backend.reshape(x, (*x.shape[:-1], *(self.shape[d] for d in self.axes)))
+        return self._unpermuted(self.backend.reshape(x, (*x.shape[:-1], *(self.shape[d] for d in self.axes))))
+
+    def returned(self, x: Array, shape: tuple[Any, ...], *, per_example: bool) -> Array:
+        """A derivative by an operand in the shape that the caller's argument had: the transpose of aligning it.
+
+        ``per_example`` says how arguments of fewer dimensions than the logits were aligned: to the batch or the
+        classes, or broadcast as in NumPy.
+        """
+        ndim = len(self.shape)
+        if not self.single and shape and (len(shape) == ndim or not per_example):
+            full = (*(1 for _ in range(ndim - len(shape))), *shape)
+            one_class = is_known(x.shape[-1]) and x.shape[-1] == 1
+            sizes = tuple(1 if one_class else self.shape[d] for d in self.axes)
+            x = self._unpermuted(self.backend.reshape(x, (*x.shape[:-1], *sizes)))
+            broadcast = tuple(d for d in self.axes if full[d] == 1 and x.shape[d] != 1)
+            x = self.backend.sum(x, axis=broadcast, keepdims=True) if broadcast else x
+        if same(x.shape, shape):
+            return x
+        if same(tuple(n for d, n in enumerate(x.shape) if d != self.axis), shape):
+            return self.backend.squeeze(x, axis=self.axis)
+        return self.backend.reshape(x, shape)
+
+    def _unpermuted(self, x: Array) -> Array:
         order = (*self.batch_axes, *self.axes)
         return self.backend.permute_dims(x, tuple(order.index(d) for d in range(len(self.shape))))
 
@@ -88,6 +110,13 @@ class Layout:
             for d in sorted(self.axes):
                 x = self.backend.expand_dims(x, axis=d)
         return x
+
+    def row_values(self, x: Array, *, keepdims: bool = False) -> Array:
+        """The inverse of ``rows``."""
+        if keepdims:
+            for d in sorted(self.axes, reverse=True):
+                x = self.backend.squeeze(x, axis=d)
+        return self.per_row(x)
 
     def per_class(self, x: Array) -> Array:
         """A 1-D array, one value a class, as formulas see it."""

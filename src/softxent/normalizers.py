@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from softxent import layout
 from softxent.arguments import adopted, cast, flag, floating, mask, number
-from softxent.formulas import logsumexp as sums
-from softxent.formulas import softmax as normalised
+from softxent.calls import Call
+from softxent.formulas import log_softmax as log_softmax_formula
+from softxent.formulas import logsumexp as logsumexp_formula
+from softxent.formulas import softmax as softmax_formula
 
+if TYPE_CHECKING:
+    from softxent.backends.generic import Formula
+
+Array = Any
 ArrayT = TypeVar("ArrayT")
 
 
@@ -76,7 +82,7 @@ def softmax(
     >>> softmax(np.asarray([1.0, 2.0, 99.0]), where=np.asarray([True, True, False]))
     array([0.26894142, 0.73105858, 0.        ])
     """
-    return _normalise(normalised.softmax, logits, axis=axis, where=where, temperature=temperature, dtype=dtype)
+    return softmax_call(logits, axis=axis, where=where, temperature=temperature, dtype=dtype).value()
 
 
 def log_softmax(
@@ -136,7 +142,7 @@ def log_softmax(
     >>> log_softmax(np.asarray([40.0, 0.0]))
     array([-4.24835426e-18, -4.00000000e+01])
     """
-    return _normalise(normalised.log_softmax, logits, axis=axis, where=where, temperature=temperature, dtype=dtype)
+    return log_softmax_call(logits, axis=axis, where=where, temperature=temperature, dtype=dtype).value()
 
 
 def softmin(
@@ -181,22 +187,7 @@ def softmin(
     >>> softmin(np.asarray([0, 1], dtype=np.uint8))
     array([0.73105858, 0.26894142])
     """
-    return _normalise(
-        normalised.softmax, logits, axis=axis, where=where, temperature=temperature, dtype=dtype, negate=True
-    )
-
-
-def _normalise(formula: Any, logits: Any, *, axis: Any, where: Any, temperature: Any, dtype: Any, **static: Any) -> Any:
-    temperature = number("temperature", temperature, low=0.0, above=True)
-    backend, (logits, where, temperature) = adopted(logits=logits, where=where, temperature=temperature)
-    compute, result = floating(backend, "logits", logits, dtype)
-    form = layout.aligned(backend, "logits", logits, axis)
-    operands = {
-        "logits": form.inward(logits),
-        "where": layout.broadcast(form, "where", mask(backend, logits, where)),
-        "temperature": layout.broadcast(form, "temperature", cast(backend, "temperature", temperature, compute)),
-    }
-    return form.outward(backend.run(formula, operands, axis=form.axis, dtype=compute, result=result, **static))
+    return softmin_call(logits, axis=axis, where=where, temperature=temperature, dtype=dtype).value()
 
 
 def logsumexp(
@@ -261,21 +252,91 @@ def logsumexp(
     >>> logsumexp(np.asarray([1.0, 2.0]), b=np.asarray([1, -1]), return_sign=True)
     (array(1.54132485), array(-1.))
     """
+    return logsumexp_call(
+        x, axis=axis, b=b, where=where, keepdims=keepdims, return_sign=return_sign, dtype=dtype
+    ).value()
+
+
+# -- the same calls, ready to be differentiated -----------------------------------------------------------------------
+
+
+def softmax_call(logits: Any, **options: Any) -> Call:
+    """A call of softmax, checked and laid out."""
+    return _normalising(softmax_formula, logits, negate=False, **options)
+
+
+def softmin_call(logits: Any, **options: Any) -> Call:
+    """A call of softmin."""
+    return _normalising(softmax_formula, logits, negate=True, **options)
+
+
+def log_softmax_call(logits: Any, **options: Any) -> Call:
+    """A call of log_softmax."""
+    return _normalising(log_softmax_formula, logits, **options)
+
+
+def _normalising(
+    formula: Formula, logits: Any, *, axis: Any, where: Any, temperature: Any, dtype: Any, **static: Any
+) -> Call:
+    temperature = number("temperature", temperature, low=0.0, above=True)
+    backend, (logits, where, temperature) = adopted(logits=logits, where=where, temperature=temperature)
+    compute, result = floating(backend, "logits", logits, dtype)
+    form = layout.aligned(backend, "logits", logits, axis)
+    operands = {
+        "logits": form.inward(logits),
+        "where": layout.broadcast(form, "where", mask(backend, logits, where)),
+        "temperature": layout.broadcast(form, "temperature", cast(backend, "temperature", temperature, compute)),
+    }
+
+    def start(_: Array, g: Array | None) -> tuple[Array]:
+        return (form.inward(backend.ones_like(logits, dtype=result) if g is None else g),)
+
+    return Call(
+        form=form,
+        formula=formula,
+        operands=operands,
+        static={"dtype": compute, "result": result, **static},
+        given={"logits": logits, "temperature": temperature},
+        finish=form.outward,
+        start=start,
+        scalar=False,
+        per_example=False,
+    )
+
+
+def logsumexp_call(
+    x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, return_sign: bool, dtype: Any
+) -> Call:
+    """A call of logsumexp."""
     keepdims, return_sign = flag("keepdims", keepdims), flag("return_sign", return_sign)
     b = number("b", b)
     backend, (x, b, where) = adopted(x=x, b=b, where=where)
     compute, result = floating(backend, "x", x, dtype)
     form = layout.aligned(backend, "x", x, axis)
-    if isinstance(b, float):
-        b = backend.scalar(b, x, compute)
+    weights = backend.scalar(b, x, compute) if isinstance(b, float) else b
     operands = {
         "x": form.inward(x),
-        "b": layout.broadcast(form, "b", cast(backend, "b", b, compute)),
+        "b": layout.broadcast(form, "b", cast(backend, "b", weights, compute)),
         "where": layout.broadcast(form, "where", mask(backend, x, where)),
     }
-    sums_of_rows = backend.run(
-        sums.logsumexp, operands, axis=form.axis, dtype=compute, result=result, signed=return_sign
+
+    def finish(sums: Any) -> Any:
+        if return_sign:
+            return tuple(form.rows(part, keepdims=keepdims) for part in sums)
+        return form.rows(sums, keepdims=keepdims)
+
+    def start(sums: Any, g: Any) -> tuple[Array]:
+        log_sum = sums[0] if return_sign else sums
+        return (backend.ones_like(log_sum) if g is None else form.row_values(g, keepdims=keepdims),)
+
+    return Call(
+        form=form,
+        formula=logsumexp_formula,
+        operands=operands,
+        static={"dtype": compute, "result": result, "signed": return_sign},
+        given={"x": x, "b": b},
+        finish=finish,
+        start=start,
+        scalar=True,
+        per_example=False,
     )
-    if return_sign:
-        return tuple(form.rows(part, keepdims=keepdims) for part in sums_of_rows)
-    return form.rows(sums_of_rows, keepdims=keepdims)

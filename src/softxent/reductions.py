@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,26 +39,64 @@ def check(reduction: Any, denominator: Any, empty_mean: Any) -> None:
         raise ValueError(msg)
 
 
-def reduced(
-    backend: Backend, loss: Array, mass: Array, *, reduction: str, denominator: Any, empty_mean: str
-) -> Array | tuple[Array, Array]:
-    """Rows (in the batch shape) reduced; ``mass`` is what each counts for in the mean."""
-    if reduction == "none":
-        return loss
-    total = backend.adopt(backend.sum(loss))
-    if reduction == "sum":
-        return total
-    if not isinstance(denominator, str):
-        count = denominator
-    elif denominator == "all":
-        count = backend.sum(backend.ones_like(loss))
-    else:
-        count = backend.sum(mass)
-    if reduction == "sum_and_weight":
-        return total, backend.adopt(count)
-    if isinstance(count, float):
-        count = backend.full_like(total, count)
-    count = backend.astype(count, total.dtype, copy=False)
-    nothing = count == 0
-    mean = total / backend.where(nothing, backend.ones_like(count), count)
-    return backend.adopt(backend.where(nothing, math.nan if empty_mean == "nan" else 0.0, mean))
+@dataclass(frozen=True)
+class Reduction:
+    """How rows (in the batch shape) become one number; the mass is what each counts for in the mean."""
+
+    backend: Backend
+    kind: str
+    denominator: Any  # one of the names, a number, or a 0-d array
+    empty_mean: str
+
+    def value(self, loss: Array, mass: Array) -> Array | tuple[Array, Array]:
+        """The rows reduced."""
+        backend = self.backend
+        if self.kind == "none":
+            return loss
+        total = backend.adopt(backend.sum(loss))
+        if self.kind == "sum":
+            return total
+        if self.kind == "sum_and_weight":
+            return total, backend.adopt(self._count(loss, mass))
+        count = backend.astype(self._count(loss, mass), total.dtype, copy=False)
+        nothing = count == 0
+        mean = total / backend.where(nothing, backend.ones_like(count), count)
+        return backend.adopt(backend.where(nothing, math.nan if self.empty_mean == "nan" else 0.0, mean))
+
+    def cotangents(self, loss: Array, mass: Array, g: Any) -> tuple[Array, Array]:
+        """Those of the rows and of their masses, from that of the result (None: one), of the batch's dimensions.
+
+        The mean m = L / M has dm = (dL - m dM) / M; over nothing its derivative is 0.
+        """
+        backend = self.backend
+        zero = backend.zeros_like(loss)
+        if self.kind == "none":
+            return backend.ones_like(loss) if g is None else backend.astype(g, loss.dtype, copy=False), zero
+        total = backend.adopt(backend.sum(loss))
+        if self.kind == "sum_and_weight":
+            one, two = (backend.ones_like(total), backend.zeros_like(total)) if g is None else g
+            return self._to_rows(one, loss), self._to_rows(two, loss) if self._is_weighed else zero
+        g = backend.ones_like(total) if g is None else backend.astype(g, total.dtype, copy=False)
+        if self.kind == "sum":
+            return self._to_rows(g, loss), zero
+        count = backend.astype(self._count(loss, mass), total.dtype, copy=False)
+        nothing = count == 0
+        count = backend.where(nothing, backend.ones_like(count), count)
+        per_row = backend.where(nothing, backend.zeros_like(count), g / count)
+        return self._to_rows(per_row, loss), self._to_rows(-per_row * (total / count), loss) if self._is_weighed else zero
+
+    @property
+    def _is_weighed(self) -> bool:
+        return isinstance(self.denominator, str) and self.denominator == "weight"
+
+    def _count(self, loss: Array, mass: Array) -> Array:
+        backend = self.backend
+        if isinstance(self.denominator, float):
+            return backend.full_like(backend.adopt(backend.sum(loss)), self.denominator)
+        if not isinstance(self.denominator, str):
+            return self.denominator
+        return backend.sum(backend.ones_like(loss) if self.denominator == "all" else mass)
+
+    def _to_rows(self, x: Array, loss: Array) -> Array:
+        """A 0-d array for every row, with sizes of 1."""
+        return self.backend.reshape(x, (1,) * loss.ndim)

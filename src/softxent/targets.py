@@ -20,7 +20,8 @@ from softxent.arguments import (
     number,
     tristate,
 )
-from softxent.formulas import targets as formulas
+from softxent.calls import Call
+from softxent.formulas import distribution
 
 
 def one_hot(
@@ -89,7 +90,7 @@ def one_hot(
         raise TypeError(msg)
     return _distributions(
         labels, None, num_classes=_count(num_classes), axis=axis, ignore_index=ignore_index, dtype=dtype, check=check
-    )
+    ).value()
 
 
 def smooth_labels(
@@ -164,19 +165,26 @@ def smooth_labels(
     >>> smooth_labels(np.asarray([1]), 0.1, num_classes=4)
     array([[0.025, 0.925, 0.025, 0.025]])
     """
-    if label_smoothing is None:
-        msg = "label_smoothing must be a number or an array, got None; 0.0 smooths nothing"
-        raise ValueError(msg)
-    return _distributions(
+    return smooth_labels_call(
         labels,
         label_smoothing,
-        num_classes=None if num_classes is None else _count(num_classes),
+        num_classes=num_classes,
         axis=axis,
         where=where,
         smoothing_prior=smoothing_prior,
         ignore_index=ignore_index,
         dtype=dtype,
         check=check,
+    ).value()
+
+
+def smooth_labels_call(labels: Any, label_smoothing: Any, *, num_classes: Any, **options: Any) -> Call:
+    """A call of smooth_labels, checked and laid out, ready to be differentiated."""
+    if label_smoothing is None:
+        msg = "label_smoothing must be a number or an array, got None; 0.0 smooths nothing"
+        raise ValueError(msg)
+    return _distributions(
+        labels, label_smoothing, num_classes=None if num_classes is None else _count(num_classes), **options
     )
 
 
@@ -201,9 +209,9 @@ def _distributions(
     ignore_index: Any = None,
     dtype: Any = None,
     check: bool | None = None,
-) -> Any:
+) -> Call:
     tristate("check", check)
-    given, ignore_index = labels, integer("ignore_index", ignore_index)
+    caller, ignore_index = labels, integer("ignore_index", ignore_index)
     backend, (labels, label_smoothing, where, smoothing_prior, ignore_index) = adopted(
         labels=labels,
         label_smoothing=number("label_smoothing", label_smoothing, low=0.0, high=1.0),
@@ -224,11 +232,12 @@ def _distributions(
         given_labels.is_hard(form, labels)
         given_labels.refuse_beside_distributions(num_classes=num_classes, ignore_index=ignore_index)
         compute, seen = floating(backend, "labels", labels, dtype)
+    given = {"labels": labels, "label_smoothing": label_smoothing, "smoothing_prior": smoothing_prior}
     takes_part = {"where": layout.example_or_class_mask(form, mask(backend, labels, where)), "sample_weight": None}
     ignore_index = layout.scalar("ignore_index", ignore_index)
     if hard:
-        given_labels.check_range(form, given, check=check, ignore_index=ignore_index, **takes_part)
-        labels, ignore_index = given_labels.comparable(form, given, labels, ignore_index)
+        given_labels.check_range(form, caller, check=check, ignore_index=ignore_index, **takes_part)
+        labels, ignore_index = given_labels.comparable(form, caller, labels, ignore_index)
     else:
         labels = form.inward(labels)
         if check:
@@ -244,8 +253,17 @@ def _distributions(
     }
     options = {"label_smoothing": label_smoothing, "smoothing_prior": smoothing_prior}
     given_labels.check_options(backend, options, check)
-    return form.outward(
-        backend.run(
-            formulas.distribution, operands, size=form.size, hard=hard, axis=form.axis, dtype=compute, result=seen
-        )
+
+    def start(_: Any, g: Any) -> tuple[Any]:
+        return (form.inward(g),)
+
+    return Call(
+        form=form,
+        formula=distribution,
+        operands=operands,
+        static={"size": form.size, "hard": hard, "dtype": compute, "result": seen},
+        given=given,
+        finish=form.outward,
+        start=start,
+        scalar=False,
     )

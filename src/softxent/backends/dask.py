@@ -50,12 +50,12 @@ class Backend(generic.Backend):
         """A look would compute."""
         return False
 
-    def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
-        """Map the formula over blocks of rows."""
+    def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """Map the function over blocks of rows."""
         arrays = {name: x for name, x in operands.items() if isinstance(x, da.Array)}
         numbers = {name: x for name, x in operands.items() if name not in arrays}
         arrays = _in_step(arrays, axis)
-        on_block = partial(_on_block, formula, tuple(arrays), {**numbers, **static, "axis": axis})
+        on_block = partial(_on_block, function, tuple(arrays), {**numbers, **static, "axis": axis})
 
         logits = next(iter(arrays.values()))
         samples = on_block(*(_sample(x, axis) for x in arrays.values()))
@@ -70,6 +70,13 @@ class Backend(generic.Backend):
 
         return tuple(map(result, range(len(samples)), samples)) if several else result(None, samples)
 
+    def summed_to(self, x: Array, operand: Array) -> Array:
+        """By Dask's own tree of sums over blocks, which takes unknown sizes."""
+        if operand.ndim == 0:
+            return self.astype(x.sum(), operand.dtype)
+        axes = tuple(d for d in range(x.ndim) if operand.shape[d] == 1 and x.shape[d] != 1)
+        return self.astype(x.sum(axis=axes, keepdims=True) if axes else x, operand.dtype)
+
 
 def _in_step(arrays: dict[str, Array], axis: int) -> dict[str, Array]:
     """Arrays cut into the same blocks of rows, with whole class axes. Unknown sizes are left as they are cut."""
@@ -82,13 +89,13 @@ def _in_step(arrays: dict[str, Array], axis: int) -> dict[str, Array]:
     return {name: cut(x) for name, x in arrays.items()}
 
 
-def _on_block(formula: Callable[..., Any], names: tuple[str, ...], keywords: dict[str, Any], *blocks: Any) -> Any:
-    """Run the formula on the arrays inside one block, by their own library's backend."""
+def _on_block(function: Callable[..., Any], names: tuple[str, ...], keywords: dict[str, Any], *blocks: Any) -> Any:
+    """Evaluate on the arrays inside one block, by their own library's backend."""
     inner = backend_of(blocks[0])
     if inner is None:
         msg = f"Dask blocks hold {type(blocks[0]).__name__}, which is no array"
         raise TypeError(msg)
-    return inner.run(formula, dict(zip(names, blocks, strict=True)), **keywords)
+    return inner.evaluate(function, dict(zip(names, blocks, strict=True)), **keywords)
 
 
 def _sample(x: Array, axis: int) -> Any:

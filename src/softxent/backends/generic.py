@@ -6,7 +6,7 @@ Every other backend is this one with a few methods replaced by what its library 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import array_api_compat as compat
 
@@ -17,6 +17,26 @@ if TYPE_CHECKING:
 Array = Any
 
 FEW = 8  # entries that a plain sum adds as exactly as a pairwise one
+
+
+class Formula(Protocol):
+    """What a backend is handed to run: a module of ``softxent.formulas`` with these functions in it.
+
+    A ``pushforward`` beside them gives forward derivatives of results that are arrays of the logits' shape; those of one
+    value a row follow from the pullback.
+    """
+
+    @property
+    def value(self) -> Callable[..., Any]:
+        """The formula itself."""
+
+    @property
+    def pullback(self) -> Callable[..., tuple[Array, ...]]:
+        """Its derivatives by the operands named in ``by``, times the cotangents of its results."""
+
+    @property
+    def COTANGENTS(self) -> tuple[str, ...]:  # noqa: N802 - a constant of the module
+        """What the pullback calls the cotangents of the results, in their order."""
 
 
 class Backend:
@@ -127,15 +147,60 @@ class Backend:
         """Call without the library's warnings about overflow and NaN: special values are results like others."""
         return function(*arguments, **keywords)
 
-    def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
-        """Evaluate ``formula``; each operand is an array aligned to the logits, a 0-d array, or a number."""
+    # -- formulas -----------------------------------------------------------------------------------------------------
+
+    def run(
+        self, formula: Formula, operands: Mapping[str, Any], *, axis: int, by_products: bool = False, **static: Any
+    ) -> Any:  # noqa: ARG002 - backends with a rule of their own for derivatives look at it
+        """The value of a formula, differentiable where the library is.
+
+        Each operand is an array aligned to the logits (the first), a 0-d array, or a number. With ``by_products`` there
+        are results beyond those that the formula's pullback knows.
+        """
+        return self.evaluate(formula.value, operands, axis=axis, **static)
+
+    def pull(
+        self,
+        formula: Formula,
+        cotangents: Mapping[str, Array],
+        operands: Mapping[str, Any],
+        *,
+        by: tuple[str, ...],
+        axis: int,
+        **static: Any,
+    ) -> tuple[Array, ...]:
+        """Derivatives of the formula by the operands named, each of the shape and dtype of its operand."""
+        if not by:
+            return ()
+        found = self.evaluate(formula.pullback, {**operands, **cotangents}, by=by, axis=axis, **static)
+        return tuple(self.summed_to(x, operands[name]) for name, x in zip(by, found, strict=True))
+
+    def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """Any function of a formula's, on operands as for ``run``: its value, pullback or another derivative."""
         if not self.must_move(next(iter(operands.values())), axis):
-            return self.quietly(formula, self, **operands, axis=axis, **static)
+            return self.quietly(function, self, **operands, axis=axis, **static)
         moved = {name: self._classes_last(x, axis) for name, x in operands.items()}
-        results = self.quietly(formula, self, **moved, axis=-1, **static)
+        results = self.quietly(function, self, **moved, axis=-1, **static)
         if isinstance(results, tuple):
             return tuple(self.moveaxis(result, -1, axis) for result in results)
         return self.moveaxis(results, -1, axis)
+
+    def summed_to(self, x: Array, operand: Array) -> Array:
+        """What an operand that was broadcast gets back: the sum over all that it met, in its dtype."""
+        if operand.ndim == 0:
+            x = self.sum(self._in_line(x, tuple(range(x.ndim))))
+        else:
+            axes = tuple(d for d in range(x.ndim) if operand.shape[d] == 1 and x.shape[d] != 1)
+            if axes:
+                line = self._in_line(x, axes)
+                x = self.reshape(self.sum(line, axis=-1), operand.shape)
+        return self.quietly(self.astype, self.adopt(x), operand.dtype, copy=False)
+
+    def _in_line(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """The axes flattened into the last one, which is contiguous, so that a sum over it is pairwise."""
+        others = tuple(d for d in range(x.ndim) if d not in axes)
+        x = self.permute_dims(x, (*others, *axes))
+        return self.reshape(x, (*x.shape[: len(others)], -1))
 
     def must_move(self, x: Array, axis: int) -> bool:
         """Whether a sum along the axis would be a plain one, whose error grows with the number of classes."""

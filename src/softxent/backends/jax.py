@@ -65,24 +65,24 @@ class Backend(generic.Backend):
         """float64 only with jax_enable_x64."""
         return jax.dtypes.canonicalize_dtype(float)
 
-    def run(self, formula: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
-        """Concrete arrays through one compiled function; inside a trace the formula itself.
+    def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """Concrete arrays through one compiled function; inside a trace the function itself.
 
         What is an array or a float is an operand, so that another temperature compiles nothing again.
         """
         if any(isinstance(x, jax.core.Tracer) for x in operands.values()):
-            return super().run(formula, operands, axis=axis, **static)
+            return super().evaluate(function, operands, axis=axis, **static)
         arrays = {name: x for name, x in operands.items() if isinstance(x, (jax.Array, float))}
         rest = {name: x for name, x in operands.items() if name not in arrays}
-        return _compiled(formula, axis, tuple(rest.items()), tuple(static.items()))(arrays)
+        return _compiled(function, axis, tuple(rest.items()), tuple(static.items()))(arrays)
 
 
 @lru_cache(maxsize=256)
 def _compiled(
-    formula: Callable[..., Any], axis: int, rest: tuple[tuple[str, Any], ...], static: tuple[tuple[str, Any], ...]
+    function: Callable[..., Any], axis: int, rest: tuple[tuple[str, Any], ...], static: tuple[tuple[str, Any], ...]
 ) -> Callable[[dict[str, Any]], Any]:
     constants = {**dict(rest), **dict(static)}
-    return jax.jit(lambda arrays: formula(backend(), **arrays, **constants, axis=axis))
+    return jax.jit(lambda arrays: function(backend(), **arrays, **constants, axis=axis))
 
 
 def backend() -> Backend:

@@ -1,193 +1,310 @@
-"""Cross-entropy of logits, one value a row, against a label or a distribution, with every option.
+"""Cross-entropy of logits, one value a row, against a label or a distribution, with every option; and its derivatives.
 
 In the notation of ``shift``, the loss of label t is log1p(R) + (x_a - x_t): two terms that are not negative, so that no
-digit cancels, and so are all terms of the general loss Σ_c a_c (-log p_c) + λ W logsumexp², a = w · q', of a
-distribution q smoothed to q'.
+digit cancels, and so are all terms of the general loss of a row,
+
+    s (Σ_c a_c (-log p_c) + λ W lse²),        a = w · q',
+
+of a distribution q smoothed to q'. With A = Σ a its derivative by the logits is s (A p - a + 2 λ W lse p), where a label
+has -s w (1 - p_t) for the first two terms, and its Hessian is s (A + 2 λ W lse) (diag(p) - p pᵀ) + 2 s λ W p pᵀ.
 """
 
 from collections.abc import Callable
-from math import inf, nan
+from math import nan
 from typing import Any
 
-from softxent.formulas.logits import capped, masked, masked_temperature, tempered, varies
+from softxent.formulas.by_products import entropy, margin
+from softxent.formulas.log_softmax import less_share, log_probabilities
+from softxent.formulas.logits import by_temperature, cap_derivatives, over, tempered
 from softxent.formulas.logsumexp import log_of_sum
-from softxent.formulas.shift import shifted
-from softxent.formulas.softmax import log_probabilities
-from softxent.formulas.targets import divisor, equals, in_range, smoothed
+from softxent.formulas.loss_rows import Rows, against_label, laid_out, per_unit
+from softxent.formulas.participation import both, constant_where_idle, only
+from softxent.formulas.shift import Shifted, probabilities, shifted, shortfall, spread, variances
+from softxent.formulas.targets import at_label, divisor, product, smoothing_pullbacks
 
 Array = Any
 
+COTANGENTS = ("g", "g_mass")
 
-def cross_entropy(
+
+def value(
     ops: Any,
     logits: Array,
     labels: Array,
     *,
-    where: Array | None = None,
-    ignore_index: Array | int | None = None,
-    weight: Array | None = None,
     sample_weight: Array | None = None,
-    label_smoothing: Array | float | None = None,
-    smoothing_prior: Array | None = None,
-    temperature: Array | float | None = None,
-    softcap: Array | float | None = None,
     z_loss: Array | float | None = None,
-    hard: bool,
     mass: str,
     aux: tuple[str, ...] = (),
     axis: int,
     dtype: Any,
+    **options: Any,
 ) -> tuple[Array, ...]:
     """Loss of each row, its mass in the mean ("weight" or "count", by ``mass``), and the by-products in ``aux``."""
-    x = ops.astype(logits, dtype, copy=False)
-    if x.shape[axis] == 0:
-        nothing = ops.sum(x, axis=axis, keepdims=True)
+    if logits.shape[axis] == 0:
+        nothing = ops.sum(ops.astype(logits, dtype, copy=False), axis=axis, keepdims=True)
         return (nothing, nothing, *(nothing != 0 if name == "correct" else nothing for name in aux))
-    present = present_rows(ops, labels, where, ignore_index, hard=hard, axis=axis)
     steady = constant_where_idle(ops, sample_weight)
-
-    # The logits as softmax sees them: dropped classes out, capped, and over a temperature that differs between classes.
-    kept = both(where, present)
-    x = steady(x if kept is None else masked(ops, x, kept, axis))
-    if softcap is not None:
-        x = capped(ops, x, steady(softcap))
-    temperature = steady(masked_temperature(ops, temperature, kept, axis))
-    if varies(temperature, axis):
-        x, temperature = tempered(ops, x, temperature), None
-
-    # The target: a label, a distribution q where one is needed, and W = Σ w q / Σ q, which is 1 without class weights.
-    one = ops.ones_like(ops.sum(x, axis=axis, keepdims=True))
-    valid = None
-    if hard:
-        valid = in_range(ops, labels, x.shape[axis])
-        label = ops.where(both(valid, present), labels, ops.zeros_like(labels))
-        share = one if weight is None else steady(ops.take_along_axis(weight, label, axis=axis))
-        q = None if label_smoothing is None else ops.put_along_axis(ops.zeros_like(x), label, 1.0, axis=axis)
-    else:
-        q = ops.astype(labels, dtype, copy=False)
-        q = steady(q if present is None else ops.where(present, q, 0.0))
-        label = ops.argmax(q, axis=axis, keepdims=True)
-        share = one if weight is None else steady(mean_weight(ops, weight, q, axis))
-
-    # A label out of range makes its row NaN by a product, so that its derivative is NaN as well.
-    validity = one if valid is None else ops.where(valid if present is None else valid | ~present, one, nan)
-    if q is None:
-        surprise = against_label(ops, x, label, axis, temperature) * validity
-        loss, target_log_p = product(ops, share, surprise), 0.0 - surprise
-    else:
-        log_p = log_probabilities(ops, x, axis, temperature)
-        if hard:
-            target_log_p = ops.take_along_axis(log_p, label, axis=axis) * validity
-        else:
-            target_log_p = ops.sum(product(ops, q, log_p), axis=axis, keepdims=True)
-        if label_smoothing is not None:
-            q = smoothed(ops, q, label_smoothing, where=where, prior=smoothing_prior, axis=axis)
-        a = steady(q if weight is None else product(ops, q, weight))
-        loss = ops.sum(product(ops, a, -log_p), axis=axis, keepdims=True) * validity
-    penalty = None
-    if z_loss is not None:
-        log_z = log_of_sum(ops, x, axis, temperature)
-        penalty = product(ops, steady(z_loss) * share, log_z * log_z)
-        loss = loss + penalty
+    r = laid_out(ops, logits, labels, steady=steady, axis=axis, dtype=dtype, **options)
+    loss, penalty, target_log_p = per_unit(ops, r, steady(z_loss), axis)
 
     # What the row counts for. A weight of 0 has the loss for its derivative, if that is finite.
-    active = present
+    active, share = r.present, r.share
     if sample_weight is not None:
         idle = sample_weight == 0
-        active = both(~idle, present)
-        loss = sample_weight * ops.where(idle & ~ops.isfinite(loss), 0.0, loss)
+        active = both(~idle, r.present)
+        loss = sample_weight * finite_where(ops, idle, loss)
         penalty = None if penalty is None else sample_weight * penalty
-        share = ops.where(idle & ~ops.isfinite(share), 0.0, share)
-        share = ops.where(sample_weight < 0, nan, sample_weight * share)
-    counted = only(ops, active, one) if mass == "count" else only(ops, present, share)
+        share = ops.where(sample_weight < 0, nan, sample_weight * finite_where(ops, idle, share))
+    counted = only(ops, active, ops.ones_like(r.share)) if mass == "count" else only(ops, r.present, share)
 
     by_products: dict[str, Callable[[], Array]] = {
-        "lse": lambda: log_of_sum(ops, x, axis, temperature),
+        "lse": lambda: log_of_sum(ops, r.x, axis, r.temperature),
         "z_loss": lambda: penalty,
-        "entropy": lambda: entropy(ops, x, axis, temperature),
-        "correct": lambda: both(at_label(ops, ops.argmax(x, axis=axis, keepdims=True), label), valid),
+        "entropy": lambda: entropy(ops, r.x, axis, r.temperature),
+        "correct": lambda: both(at_label(ops, ops.argmax(r.x, axis=axis, keepdims=True), r.label), r.valid),
         "target_log_prob": lambda: target_log_p,
-        "margin": lambda: margin(ops, x, label, axis, temperature) * validity,
+        "margin": lambda: margin(ops, r.x, r.label, axis, r.temperature) * r.validity,
     }
     others = (only(ops, active, by_products[name]()) for name in aux)
-    return only(ops, present, loss), counted, *others
+    return only(ops, r.present, loss), counted, *others
 
 
-def present_rows(
-    ops: Any, labels: Array, where: Array | None, ignore_index: Array | int | None, *, hard: bool, axis: int
-) -> Array | None:
-    """Rows with a label that is not ignored, or soft labels not all 0, and with a class left; None: all of them."""
-    present = None if where is None else ops.any(where, axis=axis, keepdims=True)
-    if not hard:
-        present = both(present, ops.any(labels != 0, axis=axis, keepdims=True))
-    elif ignore_index is not None:
-        present = both(present, ~equals(ops, labels, ignore_index))
-    return present
+def finite_where(ops: Any, idle: Array, y: Array) -> Array:
+    """0 in place of what is not finite, in idle rows."""
+    return ops.where(idle & ~ops.isfinite(y), 0.0, y)
 
 
-def constant_where_idle(ops: Any, sample_weight: Array | None) -> Callable[[Any], Any]:
-    """What makes an operand a constant in rows of sample weight 0: only that weight has a derivative there."""
-
-    def steady(operand: Any) -> Any:
-        if sample_weight is None or operand is None or isinstance(operand, float):
-            return operand
-        constant = ops.stop_gradient(operand)
-        return operand if constant is operand else ops.where(sample_weight == 0, constant, operand)
-
-    return steady
+# -- derivatives ------------------------------------------------------------------------------------------------------
 
 
-def against_label(ops: Any, x: Array, label: Array, axis: int, temperature: Array | float | None) -> Array:
-    """-log softmax(x / temperature) at the label: log(1 + R) less its gap, which is 0 for the largest logit."""
-    s = shifted(ops, x, axis, temperature)
-    gap = tempered(ops, ops.take_along_axis(x, label, axis=axis) - s.reference, temperature)
-    return ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), s.log_total - gap)
+def pullback(
+    ops: Any,
+    logits: Array,
+    labels: Array,
+    *,
+    g: Array,
+    g_mass: Array,
+    by: tuple[str, ...],
+    sample_weight: Array | None = None,
+    z_loss: Array | float | None = None,
+    mass: str,
+    axis: int,
+    dtype: Any,
+    aux: tuple[str, ...] = (),  # noqa: ARG001 - by-products are not pulled back
+    **options: Any,
+) -> tuple[Array, ...]:
+    """Derivatives of g · loss + g_mass · mass by the operands in ``by``."""
+    if logits.shape[axis] == 0:
+        return tuple(ops.astype(logits, dtype) for _ in by)
+    r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
+    g_share = 0.0 if mass == "count" else g_mass if sample_weight is None else g_mass * sample_weight
+    if z_loss is not None:
+        log_z = log_of_sum(ops, r.x, axis, r.temperature)
+        g_share = g_share + factor * z_loss * log_z * log_z
+
+    rules: dict[str, Callable[[], Array]] = {}
+    if {"logits", "temperature", "softcap"} & set(by):
+        rules |= pulled_to_logits(ops, r, factor, z_loss, axis, options.get("softcap"))
+    if {"labels", "weight", "label_smoothing", "smoothing_prior"} & set(by):
+        rules |= pulled_to_target(ops, r, factor, g_share, axis, **options)
+    rules["z_loss"] = lambda: only(ops, r.present, factor * r.share * log_z * log_z)
+    rules["sample_weight"] = lambda: by_sample_weight(
+        ops, logits, labels, g, g_mass, sample_weight, z_loss, mass=mass, axis=axis, dtype=dtype, **options
+    )
+    return tuple(rules[name]() for name in by)
 
 
-def at_label(ops: Any, position: Array, label: Array) -> Array:
-    """Whether a position is the label; labels that are classes fit the dtype of positions."""
-    return position == ops.astype(label, position.dtype)
+def weighed(
+    ops: Any, logits: Array, labels: Array, g: Array, sample_weight: Array | None, **options: Any
+) -> tuple[Rows, Array]:
+    """Rows, those of sample weight 0 out, and what the derivatives of each are multiplied by."""
+    active = None if sample_weight is None else sample_weight != 0
+    r = laid_out(ops, logits, labels, active=active, **options)
+    return r, (g if sample_weight is None else g * sample_weight) * r.validity
 
 
-def product(ops: Any, a: Array, y: Array) -> Array:
-    """A factor times a value, 0 where the factor is 0 and the value infinite: 0 · log 0 = 0, to every order."""
-    infinite = ops.isinf(y)
-    constant = ops.stop_gradient(a)
-    if constant is not a:  # the derivative by the factor is 0 there, and the value where it is finite
-        a = ops.where(infinite, constant, a)
-    return a * ops.where((a == 0) & infinite, 0.0, y)
+def pulled_to_logits(
+    ops: Any, r: Rows, factor: Array, z_loss: Array | float | None, axis: int, softcap: Array | float | None
+) -> dict[str, Callable[[], Array]]:
+    """Derivatives by what makes the final logits."""
+    s = shifted(ops, r.x, axis, r.temperature)
+    dz = by_final_logits(ops, r, s, probabilities(ops, s, axis), factor, z_loss, axis)
+    if softcap is None:
+        by_logits, by_softcap = over(dz, r.heat), None
+    else:
+        cap = cap_derivatives(ops, r.given, softcap)
+        by_logits, by_softcap = over(dz, r.heat) * cap.slope, over(dz, r.heat) * cap.by_cap
+    # Under a z-loss dz adds up to 2 λ W lse, so that it matters what the gaps refer to.
+    offset = 0.0
+    if z_loss is not None and r.temperature is not None:
+        offset = of_normaliser(ops, r, factor, z_loss, axis) * tempered(ops, s.reference, r.temperature)
+    return {
+        "logits": lambda: by_logits,
+        "softcap": lambda: ops.sum(by_softcap, axis=axis, keepdims=True),
+        "temperature": lambda: only(
+            ops, r.present, by_temperature(ops, dz, r.capped, s.gaps, r.heat, axis, offset=offset)
+        ),
+    }
 
 
-def mean_weight(ops: Any, weight: Array, q: Array, axis: int) -> Array:
-    """Class weights averaged over a distribution that need not be normalised."""
-    total = ops.sum(q, axis=axis, keepdims=True)
-    return ops.sum(product(ops, q, weight), axis=axis, keepdims=True) / divisor(ops, total)
+def by_final_logits(
+    ops: Any, r: Rows, s: Shifted, p: Array, factor: Array, z_loss: Array | float | None, axis: int
+) -> Array:
+    """A p - a + 2 λ W lse p, times the factor; 0 for what takes no part."""
+    normaliser = None if z_loss is None else of_normaliser(ops, r, factor, z_loss, axis)
+    if r.a is None:
+        own = factor * r.share
+        lacking = ops.where(
+            at_label(ops, s.lead, r.label), shortfall(s), 1.0 - ops.take_along_axis(p, r.label, axis=axis)
+        )
+        at = 0.0 - own * lacking
+        if normaliser is not None:
+            at = at + normaliser * ops.take_along_axis(p, r.label, axis=axis)
+            own = own + normaliser
+        dz = ops.put_along_axis(own * p, r.label, at, axis=axis)
+    else:
+        dz = factor * less_share(ops, -r.a, s, p, axis)
+        if normaliser is not None:
+            dz = dz + normaliser * p
+    return only(ops, r.kept, dz)
 
 
-def entropy(ops: Any, x: Array, axis: int, temperature: Array | float | None) -> Array:
-    """-Σ p log p."""
-    log_p = log_probabilities(ops, x, axis, temperature)
-    return 0.0 - ops.sum(product(ops, ops.exp(log_p), log_p), axis=axis, keepdims=True)
+def of_normaliser(ops: Any, r: Rows, factor: Array, z_loss: Array | float, axis: int) -> Array:
+    """2 λ W lse, times the factor: the derivative of the z-loss by the normaliser."""
+    return 2.0 * factor * product(ops, z_loss * r.share, log_of_sum(ops, r.x, axis, r.temperature))
 
 
-def margin(ops: Any, x: Array, label: Array, axis: int, temperature: Array | float | None) -> Array:
-    """What the label's logit is above the largest of the others, +inf if there are none."""
-    largest = ops.max(x, axis=axis, keepdims=True)
-    reference = ops.where(ops.isfinite(largest), largest, 0.0)
-    gaps = tempered(ops, x - reference, temperature)
-    own = ops.take_along_axis(gaps, label, axis=axis)
-    return own - ops.max(ops.put_along_axis(gaps, label, -inf, axis=axis), axis=axis, keepdims=True)
+def pulled_to_target(
+    ops: Any,
+    r: Rows,
+    factor: Array,
+    g_share: Array | float,
+    axis: int,
+    *,
+    where: Array | None = None,
+    weight: Array | None = None,
+    label_smoothing: Array | float | None = None,
+    smoothing_prior: Array | None = None,
+    **_: Any,
+) -> dict[str, Callable[[], Array]]:
+    """Derivatives by what makes the target: -log p by a, 0 where it is infinite, and ``g_share`` by W."""
+    if r.a is None:  # a label and nothing else: its weight
+        surprise = against_label(ops, r.x, r.label, axis, r.temperature)
+        by_share = factor * ops.where(ops.isinf(surprise), 0.0, surprise) + g_share
+        return {
+            "weight": lambda: only(
+                ops, r.present, ops.put_along_axis(ops.zeros_like(r.x), r.label, by_share, axis=axis)
+            )
+        }
+    surprise = 0.0 - log_probabilities(ops, r.x, axis, r.temperature)
+    by_a = factor * ops.where(ops.isinf(surprise), 0.0, surprise)
+    by_smoothed = by_a if weight is None else product(ops, by_a, weight)
+    total = divisor(ops, ops.sum(r.q, axis=axis, keepdims=True))
+    rules: dict[str, Callable[[], Array]] = {}
+    if label_smoothing is not None:
+        rules = smoothing_pullbacks(
+            ops, by_smoothed, r.q, label_smoothing, where=where, prior=smoothing_prior, axis=axis
+        )
+
+    def by_labels() -> Array:
+        dq = by_smoothed if label_smoothing is None else (1.0 - label_smoothing) * by_smoothed
+        return dq if weight is None else dq + g_share * (weight - r.share) / total
+
+    rules["labels"] = by_labels
+    rules["weight"] = lambda: r.target * by_a + g_share * r.q / total
+    return {name: lambda rule=rule: only(ops, r.present, rule()) for name, rule in rules.items()}
 
 
-def both(a: Array | None, b: Array | None) -> Array | None:
-    """Conjunction of two masks, either of which may be absent."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a & b
+def by_sample_weight(
+    ops: Any,
+    logits: Array,
+    labels: Array,
+    g: Array,
+    g_mass: Array,
+    sample_weight: Array,
+    z_loss: Array | float | None,
+    *,
+    mass: str,
+    **options: Any,
+) -> Array:
+    """The loss of the row, and its W for the mass; also at a weight of 0, where they are finite."""
+    steady = constant_where_idle(ops, sample_weight)
+    r = laid_out(ops, logits, labels, steady=steady, **options)
+    loss, _, _ = per_unit(ops, r, steady(z_loss), options["axis"])
+    idle = sample_weight == 0
+    by_weight = g * finite_where(ops, idle, loss)
+    if mass != "count":
+        by_weight = by_weight + g_mass * finite_where(ops, idle, r.share)
+    return only(ops, r.present, by_weight)
 
 
-def only(ops: Any, rows: Array | None, result: Array) -> Array:
-    """A row result, 0 (False) where the row is none of ``rows``."""
-    if rows is None:
-        return result
-    return ops.where(rows, result, ops.zeros_like(result))
+def hvp(
+    ops: Any,
+    logits: Array,
+    labels: Array,
+    *,
+    g: Array,
+    vector: Array,
+    sample_weight: Array | None = None,
+    z_loss: Array | float | None = None,
+    axis: int,
+    dtype: Any,
+    mass: str,  # noqa: ARG001 - does not depend on the logits
+    aux: tuple[str, ...] = (),  # noqa: ARG001 - only the loss is differentiated
+    **options: Any,
+) -> Array:
+    """The Hessian of g · loss by the logits, times a vector."""
+    if logits.shape[axis] == 0:
+        return ops.astype(logits, dtype)
+    r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
+    s = shifted(ops, r.x, axis, r.temperature)
+    p = probabilities(ops, s, axis)
+    v = only(ops, r.kept, ops.astype(vector, dtype, copy=False))
+    cap = None if options.get("softcap") is None else cap_derivatives(ops, r.given, options["softcap"])
+    t = over(v if cap is None else v * cap.slope, r.heat)
+    hz = of_spread(ops, r, factor, z_loss, axis) * spread(ops, t, s, p, axis)
+    if z_loss is not None:
+        hz = hz + 2.0 * factor * z_loss * r.share * p * ops.sum(p * t, axis=axis, keepdims=True)
+    hx = over(hz, r.heat)
+    if cap is not None:
+        dz = by_final_logits(ops, r, s, p, factor, z_loss, axis)
+        hx = cap.slope * hx + cap.curvature * over(dz, r.heat) * v
+    return only(ops, r.kept, hx)
+
+
+def hessian_diagonal(
+    ops: Any,
+    logits: Array,
+    labels: Array,
+    *,
+    g: Array,
+    sample_weight: Array | None = None,
+    z_loss: Array | float | None = None,
+    axis: int,
+    dtype: Any,
+    mass: str,  # noqa: ARG001 - does not depend on the logits
+    aux: tuple[str, ...] = (),  # noqa: ARG001 - only the loss is differentiated
+    **options: Any,
+) -> Array:
+    """Second derivatives of g · loss by each logit."""
+    if logits.shape[axis] == 0:
+        return ops.astype(logits, dtype)
+    r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
+    s = shifted(ops, r.x, axis, r.temperature)
+    p = probabilities(ops, s, axis)
+    hz = of_spread(ops, r, factor, z_loss, axis) * variances(ops, s, p, axis)
+    if z_loss is not None:
+        hz = hz + 2.0 * factor * z_loss * r.share * p * p
+    hx = over(over(hz, r.heat), r.heat)
+    if options.get("softcap") is not None:
+        cap = cap_derivatives(ops, r.given, options["softcap"])
+        dz = by_final_logits(ops, r, s, p, factor, z_loss, axis)
+        hx = cap.slope * cap.slope * hx + cap.curvature * over(dz, r.heat)
+    return only(ops, r.kept, hx)
+
+
+def of_spread(ops: Any, r: Rows, factor: Array, z_loss: Array | float | None, axis: int) -> Array:
+    """What diag(p) - p pᵀ is multiplied by: A + 2 λ W lse, times the factor."""
+    all_a = r.share if r.a is None else ops.sum(r.a, axis=axis, keepdims=True)
+    return factor * all_a if z_loss is None else factor * all_a + of_normaliser(ops, r, factor, z_loss, axis)

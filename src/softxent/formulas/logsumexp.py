@@ -1,15 +1,18 @@
 """Logarithm of a sum of exponentials, plain and with weights of either sign."""
 
 from math import inf, nan
-from typing import Any
+from typing import Any, NamedTuple
 
 from softxent.formulas.logits import tempered, varies
-from softxent.formulas.shift import shifted
+from softxent.formulas.participation import only
+from softxent.formulas.shift import Shifted, probabilities, shifted, spread, variances
 
 Array = Any
 
+COTANGENTS = ("g",)
 
-def logsumexp(
+
+def value(
     ops: Any,
     x: Array,
     *,
@@ -35,6 +38,67 @@ def logsumexp(
     return (log_sum, ops.astype(sign, result, copy=False)) if signed else log_sum
 
 
+def pullback(
+    ops: Any,
+    x: Array,
+    *,
+    g: Array,
+    by: tuple[str, ...],
+    b: Array | None = None,
+    where: Array | None = None,
+    signed: bool = False,
+    axis: int,
+    dtype: Any,
+    **_: Any,
+) -> tuple[Array, ...]:
+    """g p_i by x and g p_i / b_i by b, with p_i = b_i exp(x_i) / Σ b exp(x); 0 for what is absent."""
+    s = shares(ops, x, b, where, axis, dtype, signed=signed)
+    g = ops.astype(g, dtype, copy=False)
+    rules = {"x": lambda: g * s.p, "b": lambda: g * s.by_b}
+    return tuple(rules[name]() for name in by)
+
+
+def hvp(
+    ops: Any,
+    x: Array,
+    *,
+    g: Array,
+    vector: Array,
+    b: Array | None = None,
+    where: Array | None = None,
+    signed: bool = False,
+    axis: int,
+    dtype: Any,
+    **_: Any,
+) -> Array:
+    """g (diag(p) - p pᵀ) times a vector."""
+    s = shares(ops, x, b, where, axis, dtype, signed=signed)
+    v = ops.where(s.kept, ops.astype(vector, dtype, copy=False), 0.0)
+    if s.shifted is None:
+        spreading = s.p * (v - ops.sum(s.p * v, axis=axis, keepdims=True))
+    else:
+        spreading = only(ops, s.kept, spread(ops, v, s.shifted, s.p, axis))
+    return ops.astype(g, dtype, copy=False) * spreading
+
+
+def hessian_diagonal(
+    ops: Any,
+    x: Array,
+    *,
+    g: Array,
+    b: Array | None = None,
+    where: Array | None = None,
+    signed: bool = False,
+    axis: int,
+    dtype: Any,
+    **_: Any,
+) -> Array:
+    """g p_i (1 - p_i)."""
+    s = shares(ops, x, b, where, axis, dtype, signed=signed)
+    spreading = s.p * (1.0 - s.p) if s.shifted is None else variances(ops, s.shifted, s.p, axis)
+    return ops.astype(g, dtype, copy=False) * only(ops, s.kept, spreading)
+
+
 def log_of_sum(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
     """log Σ exp(x / temperature); an empty sum is -inf with derivative 0."""
     s = shifted(ops, x, axis, temperature, undefined=False)
@@ -56,22 +120,14 @@ def log_of_weighted_sum(
     ops: Any, x: Array, b: Array, axis: int, *, where: Array | None, signed: bool
 ) -> tuple[Array, Array]:
     """log abs(Σ b exp(x)) and the sign; an entry with b = 0 is absent. Without ``signed``, NaN for a negative sum."""
-    kept = b != 0
-    if where is not None:
-        kept = kept & where
-    x = ops.where(kept, x, -inf)
-    b = ops.where(kept, b, 0.0)
-    largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
-    level = ops.where(largest == -inf, 0.0, largest)
-    gaps = ops.where(x == inf, x, x - level)
-    half = ops.exp(0.5 * gaps)  # b · half · half reaches further than b · exp(gap): a large b outweighs an underflow
-    terms = b * half * half
+    w = weighted(ops, x, b, axis, where=where)
+    terms, largest, level = w.b * w.half * w.half, w.largest, w.level
     total = ops.sum(terms, axis=axis, keepdims=True)
     whole = ops.stop_gradient(total)
     sign = ops.where(whole > 0, ops.ones_like(whole), ops.where(whole < 0, -1.0, whole))
     size = sign * total * ops.where(largest < inf, ops.ones_like(total), largest)
     # Near 1 the logarithm needs what the sum has beyond 1: the 1 is taken from the largest entries, before summing.
-    tops = ops.astype(gaps == 0, x.dtype)
+    tops = ops.astype(w.gaps == 0, x.dtype)
     beyond_1 = ops.sum(sign * terms - tops, axis=axis, keepdims=True) + (ops.sum(tops, axis=axis, keepdims=True) - 1.0)
     near_1 = (size > 0.5) & (size < 2.0)
     nothing = size == 0
@@ -81,3 +137,60 @@ def log_of_weighted_sum(
     if not signed:
         log_size = log_size * ops.where(sign < 0, nan, ops.ones_like(sign))
     return ops.where(nothing, -inf, level + log_size), sign
+
+
+class Weighted(NamedTuple):
+    """Weights and the exponentials they multiply, relative to the largest entry of weight other than 0."""
+
+    b: Array  # 0 for what is absent
+    largest: Array  # held constant
+    level: Array  # the same, 0 for an empty sum
+    gaps: Array  # x - level
+    half: Array  # exp(gaps / 2): b · half · half reaches further than b · exp(gap), a large b outweighs an underflow
+
+
+def weighted(ops: Any, x: Array, b: Array, axis: int, *, where: Array | None) -> Weighted:
+    """What a weighted sum is made of; an entry with b = 0 is absent."""
+    kept = b != 0
+    if where is not None:
+        kept = kept & where
+    x = ops.where(kept, x, -inf)
+    b = ops.where(kept, b, 0.0)
+    largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
+    level = ops.where(largest == -inf, 0.0, largest)
+    gaps = ops.where(x == inf, x, x - level)
+    return Weighted(b, largest, level, gaps, ops.exp(0.5 * gaps))
+
+
+class Shares(NamedTuple):
+    """What each entry has of a sum of exponentials, 0 where it is absent."""
+
+    kept: Array  # which entries are summed
+    p: Array  # b exp(x) over the sum: the derivative of its logarithm by x
+    by_b: Array  # exp(x) over the sum
+    shifted: Shifted | None  # None for a weighted sum
+
+
+def shares(
+    ops: Any, x: Array, b: Array | None, where: Array | None, axis: int, dtype: Any, *, signed: bool
+) -> Shares:
+    """The shares of a sum; 0 if it is 0 or empty, NaN if its logarithm is NaN or +inf."""
+    x = ops.astype(x, dtype, copy=False)
+    if x.shape[axis] == 0:
+        return Shares(x != x, x, x, None)  # noqa: PLR0124 - nothing is kept, in the shape of x
+    if b is None:
+        x = x if where is None else ops.where(where, x, -inf)
+        kept = some = ops.any(x != -inf, axis=axis, keepdims=True)
+        if where is not None:
+            kept = where & some
+        s = shifted(ops, ops.where(some, x, 0.0), axis)
+        p = only(ops, kept, probabilities(ops, s, axis))
+        return Shares(kept, p, p, s)
+    b = ops.astype(b, dtype, copy=False)
+    w = weighted(ops, x, b, axis, where=where)
+    terms = w.b * w.half * w.half
+    total = ops.sum(terms, axis=axis, keepdims=True)
+    kept = (w.b != 0) & (total != 0)
+    defined = (w.largest < inf) if signed else (w.largest < inf) & ~(total < 0)
+    whole = ops.where(total == 0, 1.0, total) * ops.where(defined, ops.ones_like(total), nan)
+    return Shares(kept, only(ops, kept, terms / whole), only(ops, kept, w.half * (w.half / whole)), None)

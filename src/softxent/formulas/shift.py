@@ -68,3 +68,36 @@ def shifted(
         beside_lead=beside_lead,
         log_total=ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside)),
     )
+
+
+def probabilities(ops: Any, s: Shifted, axis: int) -> Array:
+    """e_j / (1 + R), and 1 / (1 + R) for the largest entry."""
+    p = s.others / (1.0 + s.beside)
+    return ops.put_along_axis(p, s.lead, 1.0 / (1.0 + s.beside_lead), axis=axis)
+
+
+def shortfall(s: Shifted) -> Array:
+    """What the largest probability lacks to 1, R / (1 + R)."""
+    return s.beside_lead / (1.0 + s.beside_lead)
+
+
+def centred(ops: Any, t: Array, s: Shifted, p: Array, axis: int) -> tuple[Array, Array]:
+    """t less a constant for each row, and the mean of that, Σ p t: their difference is t_i - Σ p t.
+
+    Where the largest probability has most of the mass the constant is the t of its own: t_a (1 - p_a) - Σ_{j≠a} p_j t_j
+    then needs no difference of numbers next to each other.
+    """
+    own = ops.where(s.beside_lead < 1, ops.take_along_axis(t, s.lead, axis=axis), 0.0)
+    t = t - own
+    return t, ops.sum(p * t, axis=axis, keepdims=True)
+
+
+def spread(ops: Any, t: Array, s: Shifted, p: Array, axis: int) -> Array:
+    """p_i (t_i - Σ p t): the Jacobian of softmax, diag(p) - p pᵀ, times t."""
+    t, mean = centred(ops, t, s, p, axis)
+    return p * (t - mean)
+
+
+def variances(ops: Any, s: Shifted, p: Array, axis: int) -> Array:
+    """p_i (1 - p_i): the diagonal of that Jacobian."""
+    return p * ops.put_along_axis(1.0 - p, s.lead, shortfall(s), axis=axis)

@@ -1,15 +1,17 @@
-"""Softmax and its logarithm: e_j / (1 + R) and (x_j - x_a) - log1p(R), in the notation of ``shift``."""
+"""Softmax: e_j / (1 + R), in the notation of ``shift``."""
 
-from math import inf
 from typing import Any
 
-from softxent.formulas.logits import masked, masked_temperature
-from softxent.formulas.shift import shifted
+from softxent.formulas.logits import along_temperature, by_temperature, masked, masked_temperature, over
+from softxent.formulas.participation import only
+from softxent.formulas.shift import Shifted, probabilities, shifted, spread
 
 Array = Any
 
+COTANGENTS = ("g",)
 
-def softmax(
+
+def value(
     ops: Any,
     logits: Array,
     *,
@@ -23,45 +25,107 @@ def softmax(
     """Softmax along ``axis``, of -logits if ``negate``; 0 at dropped classes."""
     if logits.shape[axis] == 0:
         return ops.astype(logits, result, copy=False)
-    x = prepared(ops, logits, where, axis, dtype, negate=negate)
-    s = shifted(ops, x, axis, masked_temperature(ops, temperature, where, axis))
-    p = s.others / (1.0 + s.beside)
-    p = ops.put_along_axis(p, s.lead, 1.0 / (1.0 + s.beside_lead), axis=axis)
-    if where is not None:
-        p = ops.where(where, p, 0.0)
-    return ops.astype(p, result, copy=False)
+    _, s, _ = laid_out(ops, logits, where, temperature, axis, dtype, negate=negate)
+    return ops.astype(only(ops, where, probabilities(ops, s, axis)), result, copy=False)
 
 
-def log_softmax(
+def pullback(
     ops: Any,
     logits: Array,
     *,
+    g: Array,
+    by: tuple[str, ...],
     where: Array | None = None,
     temperature: Array | float | None = None,
+    negate: bool = False,
+    axis: int,
+    dtype: Any,
+    **_: Any,
+) -> tuple[Array, ...]:
+    """p_i (g_i - Σ p g) by the logits over the temperature."""
+    if logits.shape[axis] == 0:
+        return tuple(ops.astype(logits, dtype) for _ in by)
+    x, s, temperature = laid_out(ops, logits, where, temperature, axis, dtype, negate=negate)
+    g = only(ops, where, ops.astype(g, dtype, copy=False))
+    dz = only(ops, where, spread(ops, g, s, probabilities(ops, s, axis), axis))
+    return by_each(ops, by, dz, x, s, temperature, axis, negate=negate)
+
+
+def pushforward(
+    ops: Any,
+    logits: Array,
+    *,
+    t_logits: Array | None = None,
+    t_temperature: Array | None = None,
+    where: Array | None = None,
+    temperature: Array | float | None = None,
+    negate: bool = False,
     axis: int,
     dtype: Any,
     result: Any,
 ) -> Array:
-    """Logarithm of softmax along ``axis``; -inf at dropped classes."""
+    """p_i (t_i - Σ p t), t being the tangent of the logits over the temperature."""
     if logits.shape[axis] == 0:
         return ops.astype(logits, result, copy=False)
-    temperature = masked_temperature(ops, temperature, where, axis)
-    log_p = log_probabilities(ops, prepared(ops, logits, where, axis, dtype), axis, temperature)
-    if where is not None:
-        log_p = ops.where(where, log_p, -inf)
-    return ops.astype(log_p, result, copy=False)
+    x, s, temperature = laid_out(ops, logits, where, temperature, axis, dtype, negate=negate)
+    t = tangent(ops, t_logits, t_temperature, x, s, where, temperature, axis, dtype, negate=negate)
+    return ops.astype(only(ops, where, spread(ops, t, s, probabilities(ops, s, axis), axis)), result, copy=False)
 
 
-def log_probabilities(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
-    """Log-probabilities of logits that are already cast and masked."""
-    s = shifted(ops, x, axis, temperature)
-    log_p = s.gaps - s.log_total
-    return ops.put_along_axis(log_p, s.lead, 0.0 - ops.log1p(s.beside_lead), axis=axis)
-
-
-def prepared(ops: Any, logits: Array, where: Array | None, axis: int, dtype: Any, *, negate: bool = False) -> Array:
-    """Logits in the dtype of the arithmetic, dropped classes out."""
+def laid_out(
+    ops: Any,
+    logits: Array,
+    where: Array | None,
+    temperature: Array | float | None,
+    axis: int,
+    dtype: Any,
+    *,
+    negate: bool = False,
+) -> tuple[Array, Shifted, Array | float | None]:
+    """Logits in the dtype of the arithmetic with dropped classes out, shifted, and the temperature."""
     x = ops.astype(logits, dtype, copy=False)
     if negate:
         x = -x
-    return x if where is None else masked(ops, x, where, axis)
+    if where is not None:
+        x = masked(ops, x, where, axis)
+    temperature = masked_temperature(ops, temperature, where, axis)
+    return x, shifted(ops, x, axis, temperature), temperature
+
+
+def by_each(
+    ops: Any,
+    by: tuple[str, ...],
+    dz: Array,
+    x: Array,
+    s: Shifted,
+    temperature: Array | float | None,
+    axis: int,
+    *,
+    negate: bool = False,
+) -> tuple[Array, ...]:
+    """Derivatives by the operands named, from those by the logits over the temperature."""
+    rules = {
+        "logits": lambda: -over(dz, temperature) if negate else over(dz, temperature),
+        "temperature": lambda: by_temperature(ops, dz, x, s.gaps, temperature, axis),
+    }
+    return tuple(rules[name]() for name in by)
+
+
+def tangent(
+    ops: Any,
+    t_logits: Array | None,
+    t_temperature: Array | None,
+    x: Array,
+    s: Shifted,
+    where: Array | None,
+    temperature: Array | float | None,
+    axis: int,
+    dtype: Any,
+    *,
+    negate: bool = False,
+) -> Array:
+    """The tangent of the logits over the temperature, up to a constant for each row; 0 at dropped classes."""
+    if t_logits is not None:
+        t_logits = ops.astype(t_logits, dtype, copy=False)
+        t_logits = only(ops, where, -t_logits if negate else t_logits)
+    return along_temperature(ops, t_logits, x, s.gaps, temperature, t_temperature, axis)

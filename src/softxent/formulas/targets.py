@@ -1,5 +1,6 @@
 """Targets of categorical losses: integer labels, the distributions they stand for, and smoothing."""
 
+from collections.abc import Callable
 from math import nan
 from typing import Any
 
@@ -35,31 +36,6 @@ def equals(ops: Any, labels: Array, index: Array | int) -> Array:
     return (a == b) & same_side & ((b >= 0) == (index >= 0))
 
 
-def distribution(
-    ops: Any,
-    labels: Array,
-    *,
-    where: Array | None = None,
-    ignore_index: Array | int | None = None,
-    label_smoothing: Array | float | None = None,
-    smoothing_prior: Array | None = None,
-    size: int,
-    hard: bool,
-    axis: int,
-    dtype: Any,
-    result: Any,
-) -> Array:
-    """Labels as distributions over ``size`` classes, smoothed; 0 throughout for an example that takes no part."""
-    q = one_hot(ops, labels, ignore_index, size, axis, dtype) if hard else ops.astype(labels, dtype, copy=False)
-    if label_smoothing is not None:
-        present = ops.any(q != 0, axis=axis, keepdims=True)
-        if where is not None:
-            present = present & ops.any(where, axis=axis, keepdims=True)
-        q = smoothed(ops, q, label_smoothing, where=where, prior=smoothing_prior, axis=axis)
-        q = ops.where(present, q, 0.0)
-    return ops.astype(q, result, copy=False)
-
-
 def one_hot(ops: Any, labels: Array, ignore_index: Array | int | None, size: int, axis: int, dtype: Any) -> Array:
     """1 at the label; a row of 0 for an ignored label, of NaN for one out of range."""
     valid = in_range(ops, labels, size)
@@ -74,19 +50,57 @@ def smoothed(
     ops: Any, q: Array, epsilon: Array | float, *, where: Array | None, prior: Array | None, axis: int
 ) -> Array:
     """(1 - ε) q + ε u, with u the prior, uniform by default, over the classes that ``where`` leaves."""
-    if where is None:
-        uniform = ops.full_like(q, 1.0 / max(q.shape[axis], 1))
-    else:
-        kept = ops.where(where, ops.ones_like(q), 0.0)
-        uniform = kept / divisor(ops, ops.sum(kept, axis=axis, keepdims=True))
-    u = uniform
-    if prior is not None:
-        prior = prior if where is None else ops.where(where, prior, 0.0)
-        mass = ops.sum(prior, axis=axis, keepdims=True)
-        u = ops.where(mass == 0, uniform, prior / divisor(ops, mass))
+    u, _ = rescaled_prior(ops, q, where, prior, axis)
     return (1.0 - epsilon) * q + epsilon * u
+
+
+def rescaled_prior(
+    ops: Any, like: Array, where: Array | None, prior: Array | None, axis: int
+) -> tuple[Array, Array | None]:
+    """u, which sums to 1 over the classes that ``where`` leaves, and what the prior summed to there."""
+    if where is None:
+        uniform = ops.full_like(like, 1.0 / max(like.shape[axis], 1))
+    else:
+        kept = ops.where(where, ops.ones_like(like), 0.0)
+        uniform = kept / divisor(ops, ops.sum(kept, axis=axis, keepdims=True))
+    if prior is None:
+        return uniform, None
+    prior = prior if where is None else ops.where(where, prior, 0.0)
+    mass = ops.sum(prior, axis=axis, keepdims=True)
+    return ops.where(mass == 0, uniform, prior / divisor(ops, mass)), mass
+
+
+def smoothing_pullbacks(
+    ops: Any, g: Array, q: Array, epsilon: Array | float, *, where: Array | None, prior: Array | None, axis: int
+) -> dict[str, Callable[[], Array]]:
+    """Σ g · smoothed, differentiated by ε and by the prior; by q it is (1 - ε) g."""
+    u, mass = rescaled_prior(ops, q, where, prior, axis)
+
+    def by_prior() -> Array:
+        centred = epsilon * (g - ops.sum(g * u, axis=axis, keepdims=True)) / divisor(ops, mass)
+        centred = ops.where(mass == 0, 0.0, centred)
+        return centred if where is None else ops.where(where, centred, 0.0)
+
+    return {
+        "label_smoothing": lambda: ops.sum((u - q) * g, axis=axis, keepdims=True),
+        "smoothing_prior": by_prior,
+    }
 
 
 def divisor(ops: Any, mass: Array) -> Array:
     """A divisor: 1 in place of 0."""
     return ops.where(mass == 0, 1.0, mass)
+
+
+def product(ops: Any, a: Array, y: Array) -> Array:
+    """A factor times a value, 0 where the factor is 0 and the value infinite: 0 · log 0 = 0, to every order."""
+    infinite = ops.isinf(y)
+    constant = ops.stop_gradient(a)
+    if constant is not a:  # the derivative by the factor is 0 there, and the value where it is finite
+        a = ops.where(infinite, constant, a)
+    return a * ops.where((a == 0) & infinite, 0.0, y)
+
+
+def at_label(ops: Any, position: Array, label: Array) -> Array:
+    """Whether a position is the label; labels that are classes fit the dtype of positions."""
+    return position == ops.astype(label, position.dtype)

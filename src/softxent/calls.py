@@ -1,0 +1,75 @@
+"""A call of a public function after its checks: what formula it runs on what, and what becomes of the results.
+
+A public function makes a `Call` and returns its value. The functions in ``gradients`` make the same call and ask it for
+derivatives: the cotangent of the result goes back the way the rows came, through the reduction and the layout, the
+formula's own pullback takes it to the operands, and each derivative leaves in the shape and dtype of its argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from softxent.backends.generic import Formula
+    from softxent.layout import Layout
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a public function is to compute.
+
+    ``given`` has the caller's arrays by argument, as the formula's operands are named. ``finish`` makes the result that
+    the caller gets from the formula's, and ``start`` the cotangents of the formula's results from the caller's, from
+    ones where that is None. ``scalar`` says whether there is one value for all or for each row, which has a gradient.
+    """
+
+    form: Layout
+    formula: Formula
+    operands: Mapping[str, Any]
+    static: Mapping[str, Any]
+    given: Mapping[str, Any]
+    finish: Callable[[Any], Any]
+    start: Callable[[Any, Any], tuple[Array, ...]]
+    scalar: bool
+    by_products: bool = False
+    per_example: bool = True  # options of fewer dimensions than the logits belong to rows; otherwise they broadcast
+
+    @property
+    def like(self) -> str:
+        """What the logits are called."""
+        return next(iter(self.operands))
+
+    def results(self) -> Any:
+        """What the formula gives."""
+        return self.form.backend.run(
+            self.formula, self.operands, axis=self.form.axis, by_products=self.by_products, **self.static
+        )
+
+    def value(self) -> Any:
+        """What the caller gets."""
+        return self.finish(self.results())
+
+    def pull(self, results: Any, cotangent: Any, by: tuple[str, ...]) -> tuple[Array, ...]:
+        """Derivatives by arguments, each of the argument's shape and dtype."""
+        backend = self.form.backend
+        cotangents = dict(zip(self.formula.COTANGENTS, self.start(results, cotangent), strict=True))
+        found = backend.pull(self.formula, cotangents, self.operands, by=by, axis=self.form.axis, **self.static)
+        return tuple(self._outward(name, x) for name, x in zip(by, found, strict=True))
+
+    def second(self, function: Callable[..., Array], results: Any, **arrays: Array) -> Array:
+        """A second derivative by the logits, which a function of the formula's computes."""
+        backend = self.form.backend
+        seed = {self.formula.COTANGENTS[0]: self.start(results, None)[0]}
+        operands = {**self.operands, **seed, **{name: self.form.inward(x) for name, x in arrays.items()}}
+        found = backend.evaluate(function, operands, axis=self.form.axis, **self.static)
+        return self._outward(self.like, backend.summed_to(found, self.operands[self.like]))
+
+    def _outward(self, name: str, x: Array) -> Array:
+        given = self.given[name]
+        x = self.form.returned(x, tuple(given.shape), per_example=self.per_example)
+        return self.form.backend.astype(x, given.dtype, copy=False)
