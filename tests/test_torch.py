@@ -45,6 +45,8 @@ pytestmark = [
     pytest.mark.backends("torch"),
     # torch's own forward mode compiles its formulas with what it tells others to leave.
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+    # So does Dynamo, which makes an instance of Function for every rule that it traces.
+    pytest.mark.filterwarnings("ignore:.*torch.autograd.function.Function.* should not be instantiated:DeprecationWarning"),
 ]
 
 Array = Any
@@ -885,12 +887,17 @@ def test_public_names_are_differentiated_here() -> None:
     """A function that is added wants its place in this file."""
     assert set(softxent.__all__) == {
         "cross_entropy",
+        "grad",
+        "hessian_diagonal",
+        "hvp",
         "log_softmax",
         "logsumexp",
         "one_hot",
         "smooth_labels",
         "softmax",
         "softmin",
+        "value_and_grad",
+        "vjp",
     }
 
 

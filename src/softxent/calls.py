@@ -64,7 +64,7 @@ class Call:
     def second(self, function: Callable[..., Array], results: Any, **arrays: Array) -> Array:
         """A second derivative by the logits, which a function of the formula's computes."""
         backend = self.form.backend
-        seed = {self.formula.COTANGENTS[0]: self.start(results, None)[0]}
+        seed = {next(iter(self.formula.COTANGENTS)): self.start(results, None)[0]}
         operands = {**self.operands, **seed, **{name: self.form.inward(x) for name, x in arrays.items()}}
         found = backend.evaluate(function, operands, axis=self.form.axis, **self.static)
         return self._outward(self.like, backend.summed_to(found, self.operands[self.like]))

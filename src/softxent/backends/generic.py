@@ -35,8 +35,8 @@ class Formula(Protocol):
         """Its derivatives by the operands named in ``by``, times the cotangents of its results."""
 
     @property
-    def COTANGENTS(self) -> tuple[str, ...]:  # noqa: N802 - a constant of the module
-        """What the pullback calls the cotangents of the results, in their order."""
+    def COTANGENTS(self) -> Mapping[str, set[str]]:  # noqa: N802 - a constant of the module
+        """What the pullback calls the cotangents of the results, in order; what these can be differentiated by."""
 
 
 class Backend:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat.torch as namespace
 import torch
+from torch.autograd import forward_ad
 
 from softxent.backends import generic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from softxent.backends.generic import Formula
 
 Array = Any
 
@@ -70,9 +78,124 @@ class Backend(generic.Backend):
         except RuntimeError:
             return None
 
+    def run(
+        self, formula: Formula, operands: Mapping[str, Any], *, axis: int, by_products: bool = False, **static: Any
+    ) -> Any:
+        """By the formula's own derivatives where any are wanted, of all results."""
+        tensors = {name: x for name, x in operands.items() if isinstance(x, torch.Tensor)}
+        if by_products or not torch.is_grad_enabled() or not any(x.requires_grad for x in tensors.values()):
+            return self.evaluate(formula.value, operands, axis=axis, **static)
+        numbers = {name: x for name, x in operands.items() if name not in tensors}
+        call = _Call(self, formula, tuple(tensors), {**numbers, **static, "axis": axis})
+        rule = _TracedRule if torch.compiler.is_compiling() else _Rule
+        return rule.apply(call, *tensors.values())
+
     def default_float(self, like: Array) -> Any:  # noqa: ARG002 - a setting of the process
         """What torch.set_default_dtype says."""
         return torch.get_default_dtype()
+
+
+# -- derivatives ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A formula and what it is run on beside tensors: everything about a call that has no derivative."""
+
+    backend: Backend
+    formula: Formula
+    names: tuple[str, ...]  # of the tensors
+    keywords: dict[str, Any]  # numbers, options, the axis
+
+    def operands(self, tensors: tuple[Array, ...]) -> dict[str, Array]:
+        return dict(zip(self.names, tensors, strict=True))
+
+    def value(self, tensors: tuple[Array, ...]) -> Any:
+        return self.backend.evaluate(self.formula.value, self.operands(tensors), **self.keywords)
+
+    def pull(self, cotangents: tuple[Array, ...], tensors: tuple[Array, ...], by: tuple[str, ...]) -> dict[str, Array]:
+        """Derivatives by the tensors named."""
+        seeds = dict(zip(self.formula.COTANGENTS, cotangents, strict=False))  # further results have none
+        found = self.backend.pull(self.formula, seeds, self.operands(tensors), by=by, **self.keywords)
+        return dict(zip(by, found, strict=True))
+
+    def push(self, tangents: dict[str, Array], tensors: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Tangents of the results that have one."""
+        operands = self.operands(tensors)
+        pushforward = getattr(self.formula, "pushforward", None)
+        if pushforward is not None:
+            named = {f"t_{name}": t for name, t in tangents.items()}
+            return (self.backend.evaluate(pushforward, {**operands, **named}, **self.keywords),)
+        return tuple(self._of_rows(result, tangents, operands) for result in self.formula.COTANGENTS)
+
+    def _of_rows(self, result: str, tangents: dict[str, Array], operands: dict[str, Array]) -> Array:
+        """A result of one value a row has the gradient times the tangents, added up along the row."""
+        logits, axis = next(iter(operands.values())), self.keywords["axis"]
+        one = torch.ones((1,) * logits.ndim, dtype=self.keywords["dtype"], device=logits.device)
+        seeds = {name: one if name == result else torch.zeros_like(one) for name in self.formula.COTANGENTS}
+        by = tuple(tangents)
+        found = self.backend.evaluate(self.formula.pullback, {**operands, **seeds}, by=by, **self.keywords)
+        return sum(torch.sum(g * t, dim=axis, keepdim=True) for g, t in zip(found, tangents.values(), strict=True))
+
+
+def _mark_constants(ctx: Any, output: Any, moving: Sequence[bool]) -> None:
+    """Mark what has no derivative by the tensors that move: it shall have no graph."""
+    if isinstance(output, tuple):
+        names = {name for name, moves in zip(ctx.call.names, moving, strict=True) if moves}
+        sources = ctx.call.formula.COTANGENTS.values()  # results beyond these have no derivative
+        ctx.constant = [not names & by for _, by in zip_longest(output, sources, fillvalue=set())]
+        ctx.mark_non_differentiable(*(y for y, constant in zip(output, ctx.constant, strict=True) if constant))
+
+
+class _TracedRule(torch.autograd.Function):
+    """Every formula's rule for autograd, as torch.compile and torch.export trace it."""
+
+    @staticmethod
+    def forward(call: _Call, *tensors: Array) -> Any:
+        """The value."""
+        return call.value(tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept but the arguments."""
+        ctx.call, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        _mark_constants(ctx, output, ctx.needs_input_grad[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Array) -> tuple[Array | None, ...]:
+        """The pullback, which autograd differentiates again where it is asked to."""
+        call = ctx.call
+        by = tuple(name for name, needed in zip(call.names, ctx.needs_input_grad[1:], strict=True) if needed)
+        found = call.pull(cotangents, ctx.saved_tensors, by)
+        return (None, *(found.get(name) for name in call.names))
+
+
+class _Rule(_TracedRule):
+    """The same with forward mode and vmap, for eager calls."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """As above, and the arguments for the pushforward."""
+        ctx.call, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        # In forward mode what moves has a tangent, which vmap does not let anybody look at: any float may have one.
+        forward_mode = forward_ad._current_level >= 0  # noqa: SLF001 - there is no other way to ask
+        moving = [x.is_floating_point() for x in tensors] if forward_mode else ctx.needs_input_grad[1:]
+        _mark_constants(ctx, output, moving)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: Array | None) -> Any:
+        """The pushforward."""
+        call = ctx.call
+        moving = {name: t for name, t in zip(call.names, tangents, strict=True) if t is not None}
+        found = call.push(moving, ctx.saved_tensors)
+        if len(found) == 1:
+            return found[0]
+        return tuple(None if constant else t for constant, t in zip(ctx.constant, found, strict=True))
 
 
 def backend() -> Backend:

@@ -24,7 +24,21 @@ from softxent.formulas.targets import at_label, divisor, product, smoothing_pull
 
 Array = Any
 
-COTANGENTS = ("g", "g_mass")
+# The cotangent of each result that has one, and the operands that the result has derivatives by.
+COTANGENTS = {
+    "g": {
+        "logits",
+        "labels",
+        "weight",
+        "sample_weight",
+        "label_smoothing",
+        "smoothing_prior",
+        "temperature",
+        "softcap",
+        "z_loss",
+    },
+    "g_mass": {"labels", "weight", "sample_weight"},
+}
 
 
 def value(
@@ -43,7 +57,7 @@ def value(
     """Loss of each row, its mass in the mean ("weight" or "count", by ``mass``), and the by-products in ``aux``."""
     if logits.shape[axis] == 0:
         nothing = ops.sum(ops.astype(logits, dtype, copy=False), axis=axis, keepdims=True)
-        return (nothing, nothing, *(nothing != 0 if name == "correct" else nothing for name in aux))
+        return (nothing, ops.zeros_like(nothing), *(nothing != 0 if name == "correct" else nothing for name in aux))
     steady = constant_where_idle(ops, sample_weight)
     r = laid_out(ops, logits, labels, steady=steady, axis=axis, dtype=dtype, **options)
     loss, penalty, target_log_p = per_unit(ops, r, steady(z_loss), axis)
@@ -119,7 +133,8 @@ def weighed(
     ops: Any, logits: Array, labels: Array, g: Array, sample_weight: Array | None, **options: Any
 ) -> tuple[Rows, Array]:
     """Rows, those of sample weight 0 out, and what the derivatives of each are multiplied by."""
-    active = None if sample_weight is None else sample_weight != 0
+    # The cotangent has the dimensions of rows, which a scalar weight has not.
+    active = None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)
     r = laid_out(ops, logits, labels, active=active, **options)
     return r, (g if sample_weight is None else g * sample_weight) * r.validity
 

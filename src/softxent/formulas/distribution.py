@@ -7,7 +7,8 @@ from softxent.formulas.targets import divisor, one_hot, rescaled_prior, smoothed
 
 Array = Any
 
-COTANGENTS = ("g",)
+# The cotangent of each result that has one, and the operands that the result has derivatives by.
+COTANGENTS = {"g": {"labels", "label_smoothing", "smoothing_prior"}}
 
 
 def value(

@@ -9,7 +9,8 @@ from softxent.formulas.softmax import by_each, laid_out, tangent
 
 Array = Any
 
-COTANGENTS = ("g",)
+# The cotangent of each result that has one, and the operands that the result has derivatives by.
+COTANGENTS = {"g": {"logits", "temperature"}}
 
 
 def value(

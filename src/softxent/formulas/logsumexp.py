@@ -9,7 +9,8 @@ from softxent.formulas.shift import Shifted, probabilities, shifted, spread, var
 
 Array = Any
 
-COTANGENTS = ("g",)
+# The cotangent of each result that has one, and the operands that the result has derivatives by.
+COTANGENTS = {"g": {"x", "b"}}
 
 
 def value(

@@ -8,7 +8,8 @@ from softxent.formulas.shift import Shifted, probabilities, shifted, spread
 
 Array = Any
 
-COTANGENTS = ("g",)
+# The cotangent of each result that has one, and the operands that the result has derivatives by.
+COTANGENTS = {"g": {"logits", "temperature"}}
 
 
 def value(
