@@ -1,10 +1,9 @@
-"""value_and_grad, vjp, hvp and hessian_diagonal on every backend, against exact derivatives and as a user calls them."""
+"""value_and_grad, vjp, hvp and hessian_diagonal on every backend, against exact derivatives and as users call them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from derivatives import CASES, COTANGENT, NAMES, Case, assert_gradient
 

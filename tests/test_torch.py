@@ -46,7 +46,7 @@ pytestmark = [
     # torch's own forward mode compiles its formulas with what it tells others to leave.
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
     # So does Dynamo, which makes an instance of Function for every rule that it traces.
-    pytest.mark.filterwarnings("ignore:.*torch.autograd.function.Function.* should not be instantiated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*function.Function.* should not be instantiated:DeprecationWarning"),
 ]
 
 Array = Any

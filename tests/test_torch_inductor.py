@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.backends("torch"),
     # Inductor itself still uses what torch tells others to leave.
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.autograd.function.Function.* should not be instantiated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*function.Function.* should not be instantiated:DeprecationWarning"),
 ]
 
 

@@ -25,7 +25,7 @@ class Call:
 
     ``given`` has the caller's arrays by argument, as the formula's operands are named. ``finish`` makes the result that
     the caller gets from the formula's, and ``start`` the cotangents of the formula's results from the caller's, from
-    ones where that is None. ``scalar`` says whether there is one value for all or for each row, which has a gradient.
+    ones where that is None.
     """
 
     form: Layout
@@ -35,7 +35,6 @@ class Call:
     given: Mapping[str, Any]
     finish: Callable[[Any], Any]
     start: Callable[[Any, Any], tuple[Array, ...]]
-    scalar: bool
     by_products: bool = False
     per_example: bool = True  # options of fewer dimensions than the logits belong to rows; otherwise they broadcast
 
@@ -61,12 +60,12 @@ class Call:
         found = backend.pull(self.formula, cotangents, self.operands, by=by, axis=self.form.axis, **self.static)
         return tuple(self._outward(name, x) for name, x in zip(by, found, strict=True))
 
-    def second(self, function: Callable[..., Array], results: Any, **arrays: Array) -> Array:
-        """A second derivative by the logits, which a function of the formula's computes."""
+    def second(self, name: str, **arrays: Array) -> Array:
+        """A second derivative by the logits, which the formula has under that name."""
         backend = self.form.backend
-        seed = {next(iter(self.formula.COTANGENTS)): self.start(results, None)[0]}
+        seed = {next(iter(self.formula.COTANGENTS)): self.start(self.results(), None)[0]}
         operands = {**self.operands, **seed, **{name: self.form.inward(x) for name, x in arrays.items()}}
-        found = backend.evaluate(function, operands, axis=self.form.axis, **self.static)
+        found = backend.evaluate(getattr(self.formula, name), operands, axis=self.form.axis, **self.static)
         return self._outward(self.like, backend.summed_to(found, self.operands[self.like]))
 
     def _outward(self, name: str, x: Array) -> Array:

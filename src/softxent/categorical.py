@@ -269,7 +269,6 @@ def cross_entropy_call(
         given=differentiable,
         finish=finish,
         start=start,
-        scalar=True,
         by_products=bool(wanted),
     )
 

@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 Array = Any
 Argnums = int | str | tuple[int | str, ...]
 
-_CALLS: dict[Callable[..., Any], Callable[..., Call]] = {
+# Functions of one value, or one a row: these have gradients, and second derivatives. The others return arrays.
+_OF_ONE_VALUE: dict[Callable[..., Any], Callable[..., Call]] = {
     cross_entropy: cross_entropy_call,
-    log_softmax: log_softmax_call,
     logsumexp: logsumexp_call,
+}
+_OF_ARRAYS: dict[Callable[..., Any], Callable[..., Call]] = {
+    log_softmax: log_softmax_call,
     smooth_labels: smooth_labels_call,
     softmax: softmax_call,
     softmin: softmin_call,
@@ -43,8 +46,8 @@ _CALLS: dict[Callable[..., Any], Callable[..., Call]] = {
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any, Any]]:
     """The value of a function and its gradient, without automatic differentiation.
 
-    ``value_and_grad(cross_entropy)(logits, labels, weight=w)`` is the loss and its derivative by the logits. Any library
-    will do, NumPy and Dask included; what comes back are arrays of it.
+    ``value_and_grad(cross_entropy)(logits, labels, weight=w)`` is the loss and its derivative by the logits. Any
+    library will do, NumPy and Dask included; what comes back are arrays of it.
 
     Parameters
     ----------
@@ -100,20 +103,15 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     >>> loss
     array(1.63238449)
     >>> gradient
-    array([[-0.07810264,  0.05709984,  0.0210028 ],
-           [ 0.02264042,  0.45471915, -0.47735958]])
+    array([[-0.07810263,  0.0570976 ,  0.02100503],
+           [ 0.02263925,  0.4547215 , -0.47736075]])
     >>> _, (by_logits, by_t) = value_and_grad(cross_entropy, (0, "temperature"))(
     ...     logits, labels, temperature=np.asarray(2.0)
     ... )
     >>> by_t
-    array(-0.47115364)
+    array(-0.1488918)
     """
-    known = _Function.of(f, argnums, "value_and_grad")
-    if known.call in {softmax_call, softmin_call, log_softmax_call, smooth_labels_call}:
-        raise TypeError(
-            f"value_and_grad must be given a function of one value, or one a row, got {known.name}, which returns an "
-            f"array; pass a cotangent to vjp({known.name})"
-        )
+    known = _Function.of(f, argnums, "value_and_grad", of_one_value=True)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         call, by = known.called(args, kwargs)
@@ -152,12 +150,13 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     >>> grad(logsumexp)(np.asarray([0.0, 1.0]))
     array([0.26894142, 0.73105858])
     """
-    both = value_and_grad(f, argnums)
+    known = _Function.of(f, argnums, "grad", of_one_value=True)
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        return both(*args, **kwargs)[1]
+        call, by = known.called(args, kwargs)
+        return known.unpacked(call.pull(call.results(), None, by))
 
-    return _Function.of(f, argnums, "grad").named(gradient, "grad")
+    return known.named(gradient, "grad")
 
 
 def vjp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any, Callable[[Any], Any]]]:
@@ -174,9 +173,9 @@ def vjp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any,
     -------
     function
         Takes the arguments of ``f``. Returns what ``f`` returns, and ``pullback(cotangent)``: the derivatives of
-        Σ cotangent · value, each of the shape and dtype of its argument. The cotangent is a floating array of the value's
-        shape; with ``aux`` or ``return_sign`` of the loss's or logarithm's, which alone are differentiated; with
-        ``reduction="sum_and_weight"`` a pair of them.
+        Σ cotangent · value, each of the shape and dtype of its argument. The cotangent is a floating array of the
+        value's shape; with ``aux`` or ``return_sign`` of the loss's or logarithm's, which alone are differentiated;
+        with ``reduction="sum_and_weight"`` a pair of them.
 
     Raises
     ------
@@ -234,8 +233,8 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     Returns
     -------
     function
-        Takes the arguments of ``f`` and a keyword ``vector``, a floating array of the logits' shape. Returns an array of
-        the logits' shape and dtype: the derivative of the gradient (that of :func:`grad`) along the vector.
+        Takes the arguments of ``f`` and a keyword ``vector``, a floating array of the logits' shape. Returns an array
+        of the logits' shape and dtype: the derivative of the gradient (that of :func:`grad`) along the vector.
 
     Raises
     ------
@@ -248,8 +247,8 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Notes
     -----
-    - For a row with probabilities p it is W (p · v - p (p·v)), plus what a z-loss and a softcap add. No Hessian is made:
-      time and memory are those of a gradient.
+    - For a row with probabilities p it is p_i (v_i - Σ p v), times the weights of the row, plus what a z-loss and a
+      softcap add. No Hessian is made: time and memory are those of a gradient.
     - Within (4 + g) u Σ of the absolute values of its terms, also where a probability is next to 1.
     - What takes no part gets 0, whatever the vector has there.
 
@@ -264,13 +263,12 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> hvp(cross_entropy)(np.asarray([0.0, 1.0]), 0, vector=np.asarray([1.0, 0.0]))
     array([ 0.19661193, -0.19661193])
     """
-    known = _Function.of(f, 0, "hvp")
-    known.refuse_without("hvp")
+    known = _Function.of(f, 0, "hvp", of_one_value=True)
 
     def times_vector(*args: Any, vector: Any, **kwargs: Any) -> Any:
         call, _ = known.called(args, kwargs)
         vector = _like(call, "vector", vector, call.given[call.like])
-        return call.second(call.formula.hvp, call.results(), vector=vector)
+        return call.second("hvp", vector=vector)
 
     return known.named(times_vector, "hvp")
 
@@ -299,8 +297,9 @@ def hessian_diagonal(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Notes
     -----
-    - For a row with probabilities p it is W p (1 - p), to 4 + g units in the last place; a z-loss and a softcap add to it.
-    - Where a row's loss is convex in its logits, the diagonal is not negative, as boosting and scaled gradient steps need.
+    - For a row with probabilities p it is p_i (1 - p_i), times the weights of the row, plus what a z-loss and a softcap
+      add; to 4 + g units in the last place without these.
+    - It is not negative but under a softcap, negative weights or a z-loss, as boosting and scaled gradient steps need.
 
     References
     ----------
@@ -313,12 +312,11 @@ def hessian_diagonal(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> hessian_diagonal(cross_entropy)(np.asarray([40.0, 0.0]), 0)
     array([4.24835426e-18, 4.24835426e-18])
     """
-    known = _Function.of(f, 0, "hessian_diagonal")
-    known.refuse_without("hessian_diagonal")
+    known = _Function.of(f, 0, "hessian_diagonal", of_one_value=True)
 
     def diagonal(*args: Any, **kwargs: Any) -> Any:
         call, _ = known.called(args, kwargs)
-        return call.second(call.formula.hessian_diagonal, call.results())
+        return call.second("hessian_diagonal")
 
     return known.named(diagonal, "hessian_diagonal")
 
@@ -332,74 +330,76 @@ class _Function:
 
     call: Callable[..., Call]
     name: str
-    positional: tuple[str, ...]
-    defaults: dict[str, Any]
-    fixed: tuple[Any, ...]
-    keywords: dict[str, Any]
+    signature: inspect.Signature
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     by: tuple[str, ...]
     several: bool
 
     @classmethod
-    def of(cls, f: Any, argnums: Argnums, user: str) -> _Function:
+    def of(cls, f: Any, argnums: Argnums, user: str, *, of_one_value: bool = False) -> _Function:
         """Look the function up, and the arguments that ``argnums`` names."""
-        fixed: tuple[Any, ...] = ()
-        keywords: dict[str, Any] = {}
-        given = f
+        given, args = f, ()
+        kwargs: dict[str, Any] = {}
         while isinstance(f, partial):
-            f, fixed, keywords = f.func, (*f.args, *fixed), {**f.keywords, **keywords}
+            f, args, kwargs = f.func, (*f.args, *args), {**f.keywords, **kwargs}
         if f is one_hot:
-            raise TypeError(f"{user} must be given a function with a derivative, got one_hot; its labels are integers")
-        call = _CALLS.get(f) if callable(f) and f.__hash__ else None
+            msg = f"{user} must be given a function with a derivative, got one_hot, whose labels are integers"
+            raise TypeError(msg)
+        try:
+            call = _OF_ONE_VALUE.get(f) or _OF_ARRAYS.get(f)
+        except TypeError:  # no key of a dict, and no function
+            call = None
         if call is None:
-            raise TypeError(
-                f"{user} must be given a function of softxent such as cross_entropy, got {_described(given)}; for others "
-                "use their library's own differentiation, for example torch.func.grad or jax.grad"
+            msg = (
+                f"{user} must be given a function of softxent such as cross_entropy, got {_described(given)}; for "
+                "others use the automatic differentiation of their library, for example torch.func.grad or jax.grad"
             )
-        parameters = inspect.signature(f).parameters
-        positional = tuple(name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
-        defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+            raise TypeError(msg)
+        if of_one_value and f in _OF_ARRAYS:
+            msg = (
+                f"{user} must be given a function of one value, or one a row, got {f.__name__}, which returns an "
+                f"array; pass a cotangent to vjp({f.__name__})"
+            )
+            raise TypeError(msg)
+        signature = inspect.signature(f)
+        free = _positional(signature)[len(args) :]
         several = isinstance(argnums, tuple)
-        by = tuple(
-            _argument(one, positional[len(fixed) :], tuple(parameters), f.__name__)
-            for one in (argnums if isinstance(argnums, tuple) else (argnums,))
-        )
+        wanted = argnums if isinstance(argnums, tuple) else (argnums,)
+        by = tuple(_argument(one, free, tuple(signature.parameters), f.__name__) for one in wanted)
         if len(set(by)) < len(by):
-            raise ValueError(f"argnums must name each argument once, got {argnums}")
-        return cls(call, f.__name__, positional, defaults, fixed, keywords, by, several)
+            msg = f"argnums must name each argument once, got {argnums}"
+            raise ValueError(msg)
+        return cls(call, f.__name__, signature, args, kwargs, by, several)
 
     def called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, tuple[str, ...]]:
         """The call, and what it is differentiated by, all of which must be floating arrays."""
-        args, kwargs = (*self.fixed, *args), {**self.keywords, **kwargs}
-        by_position = dict(zip(self.positional, args, strict=False))
-        arguments = {**self.defaults, **by_position, **kwargs}
-        missing = [name for name in self.positional if name not in arguments]
-        unknown = [name for name in kwargs if name not in self.positional and name not in self.defaults]
-        twice = [name for name in kwargs if name in by_position]
-        if missing or unknown or twice or len(args) > len(self.positional):
-            problem = (
-                f"is missing {missing[0]}"
-                if missing
-                else f"has no argument {unknown[0]}"
-                if unknown
-                else f"got {twice[0]} twice"
-                if twice
-                else f"takes {len(self.positional)} positional arguments, got {len(args)}"
-            )
-            raise TypeError(f"{self.name} {problem}; its arguments are {', '.join(self.positional)} and options by name")
-        call = self.call(**arguments)
+        call = self.call(**self._bound((*self.args, *args), {**self.kwargs, **kwargs}))
         for name in self.by:
             if name not in call.given:
-                raise ValueError(
+                msg = (
                     f"argnums must name arguments that {self.name} can be differentiated by, "
                     f"{', '.join(call.given)}, got {name!r}"
                 )
+                raise ValueError(msg)
             x = call.given[name]
             kind = kind_of(x.dtype) if hasattr(x, "dtype") else ""
             if kind != "floating":
                 came = f"dtype {dtype_name(x.dtype)}" if kind else repr(x)
                 hint = "cast it, for example to float32" if kind else "pass an array, of no dimensions for a number"
-                raise TypeError(f"{name} must be a floating array to be differentiated by, got {came}; {hint}")
+                msg = f"{name} must be a floating array to be differentiated by, got {came}; {hint}"
+                raise TypeError(msg)
         return call, self.by
+
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Every argument by name. Python's own binding, which torch.compile does not trace, has the say on errors."""
+        parameters = self.signature.parameters
+        by_position = dict(zip(_positional(self.signature), args, strict=False))
+        arguments = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+        arguments |= {**by_position, **kwargs}
+        if len(by_position) < len(args) or set(by_position) & set(kwargs) or set(arguments) != set(parameters):
+            self.signature.bind(*args, **kwargs)
+        return arguments
 
     def unpacked(self, derivatives: tuple[Array, ...]) -> Any:
         """A tuple if several arguments were named, the only one otherwise."""
@@ -410,13 +410,9 @@ class _Function:
         function.__name__ = function.__qualname__ = f"{user}({self.name})"
         return function
 
-    def refuse_without(self, user: str) -> None:
-        """Second derivatives are there for losses and logsumexp."""
-        if self.call not in {cross_entropy_call, logsumexp_call}:
-            raise TypeError(
-                f"{user} must be given a function of one value, or one a row, got {self.name}, which returns an array; "
-                "cross_entropy and logsumexp have second derivatives"
-            )
+
+def _positional(signature: inspect.Signature) -> tuple[str, ...]:
+    return tuple(name for name, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
 def _described(f: Any) -> str:
@@ -430,24 +426,29 @@ def _argument(one: Any, positional: tuple[str, ...], names: tuple[str, ...], fun
         return positional[one]
     if isinstance(one, str) and one in names:
         return one
-    raise ValueError(
+    msg = (
         f"argnums must be positions from 0 to {len(positional) - 1} or names of arguments of {function}, "
         f"{', '.join(names)}, got {one!r}"
     )
+    raise ValueError(msg)
 
 
 def _like(call: Call, name: str, x: Any, value: Any) -> Any:
     """A cotangent or vector of the same library and shape as a value; of a pair, a pair."""
     if isinstance(value, tuple):
         if not isinstance(x, tuple) or len(x) != len(value):
-            raise TypeError(f"{name} must be a tuple of {len(value)} arrays, got {type(x).__name__}")
+            msg = f"{name} must be a tuple of {len(value)} arrays, as the value is, got {type(x).__name__}"
+            raise TypeError(msg)
         return tuple(_like(call, name, one, part) for one, part in zip(x, value, strict=True))
     backend, (_, x) = adopted(**{call.like: call.given[call.like], name: x})
     if kind_of(x.dtype) != "floating":
-        raise TypeError(f"{name} must be a floating array, got dtype {dtype_name(x.dtype)}; cast it to float32")
+        msg = f"{name} must be a floating array, got dtype {dtype_name(x.dtype)}; cast it, for example to float32"
+        raise TypeError(msg)
     if not same(x.shape, value.shape):
-        raise ValueError(
-            f"{name} must have shape {tuple(value.shape)}, as the {'logits have' if name == 'vector' else 'value has'}, "
-            f"got {tuple(x.shape)}; nothing is broadcast"
+        owner = "logits have" if name == "vector" else "value has"
+        msg = (
+            f"{name} must have the shape that the {owner}, {tuple(value.shape)}, got {tuple(x.shape)}; "
+            "nothing is broadcast"
         )
+        raise ValueError(msg)
     return backend.astype(x, value.dtype, copy=False)

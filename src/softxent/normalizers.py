@@ -299,14 +299,11 @@ def _normalising(
         given={"logits": logits, "temperature": temperature},
         finish=form.outward,
         start=start,
-        scalar=False,
         per_example=False,
     )
 
 
-def logsumexp_call(
-    x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, return_sign: bool, dtype: Any
-) -> Call:
+def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, return_sign: bool, dtype: Any) -> Call:
     """A call of logsumexp."""
     keepdims, return_sign = flag("keepdims", keepdims), flag("return_sign", return_sign)
     b = number("b", b)
@@ -337,6 +334,5 @@ def logsumexp_call(
         given={"x": x, "b": b},
         finish=finish,
         start=start,
-        scalar=True,
         per_example=False,
     )

@@ -83,7 +83,9 @@ class Reduction:
         nothing = count == 0
         count = backend.where(nothing, backend.ones_like(count), count)
         per_row = backend.where(nothing, backend.zeros_like(count), g / count)
-        return self._to_rows(per_row, loss), self._to_rows(-per_row * (total / count), loss) if self._is_weighed else zero
+        return self._to_rows(per_row, loss), self._to_rows(
+            -per_row * (total / count), loss
+        ) if self._is_weighed else zero
 
     @property
     def _is_weighed(self) -> bool:

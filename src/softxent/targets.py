@@ -265,5 +265,4 @@ def _distributions(
         given=given,
         finish=form.outward,
         start=start,
-        scalar=False,
     )

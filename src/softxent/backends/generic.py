@@ -22,8 +22,8 @@ FEW = 8  # entries that a plain sum adds as exactly as a pairwise one
 class Formula(Protocol):
     """What a backend is handed to run: a module of ``softxent.formulas`` with these functions in it.
 
-    A ``pushforward`` beside them gives forward derivatives of results that are arrays of the logits' shape; those of one
-    value a row follow from the pullback.
+    A ``pushforward`` beside them gives forward derivatives of results that are arrays of the logits' shape; those of
+    one value a row follow from the pullback, and have ``hvp`` and ``hessian_diagonal`` for second derivatives.
     """
 
     @property
@@ -150,8 +150,14 @@ class Backend:
     # -- formulas -----------------------------------------------------------------------------------------------------
 
     def run(
-        self, formula: Formula, operands: Mapping[str, Any], *, axis: int, by_products: bool = False, **static: Any
-    ) -> Any:  # noqa: ARG002 - backends with a rule of their own for derivatives look at it
+        self,
+        formula: Formula,
+        operands: Mapping[str, Any],
+        *,
+        axis: int,
+        by_products: bool = False,  # noqa: ARG002 - backends with a rule of their own for derivatives look at it
+        **static: Any,
+    ) -> Any:
         """The value of a formula, differentiable where the library is.
 
         Each operand is an array aligned to the logits (the first), a 0-d array, or a number. With ``by_products`` there

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat.numpy as namespace
 import numpy as np
 
-from softxent.backends import generic
+from softxent.backends import blocks, generic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class Backend(generic.Backend):
+class Backend(blocks.Backend):
     """NumPy arrays."""
 
     name = "numpy"

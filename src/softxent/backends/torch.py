@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat.torch as namespace
 import torch
 from torch.autograd import forward_ad
 
-from softxent.backends import generic
+from softxent.backends import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,11 +21,13 @@ Array = Any
 _INCOMPARABLE = {torch.uint16, torch.uint32, torch.uint64}  # torch has no order on these
 
 
-class Backend(generic.Backend):
+class Backend(blocks.Backend):
     """PyTorch tensors, eager, compiled or inside torch.func."""
 
     name = "torch"
     plain_sums = False
+    entries = 2**19  # torch's own threads want work to share
+    small = 2**18  # entries of logits up to which torch's autograd on the formula is faster than a rule that recomputes
 
     def stop_gradient(self, x: Array) -> Array:
         """Detached from reverse and forward mode."""
@@ -42,8 +43,16 @@ class Backend(generic.Backend):
         return torch.gather(x.expand(rows), axis, index.to(torch.int64))
 
     def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
-        """By scatter."""
-        return torch.scatter(x, axis, index.to(torch.int64), value)
+        """By scatter, in place where nothing but us has seen the array."""
+        recorded = x.requires_grad or (isinstance(value, torch.Tensor) and value.requires_grad)
+        scatter = torch.scatter if recorded or _transformed() else torch.Tensor.scatter_
+        return scatter(x, axis, index.to(torch.int64), value)
+
+    def writable(self, operands: Mapping[str, Any]) -> bool:
+        """In host memory, with no graph to record."""
+        tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
+        recorded = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+        return tensors[0].device.type == "cpu" and not recorded and not _transformed()
 
     def comparable(self, integers: Array) -> Array:
         """Wide unsigned integers as int64."""
@@ -81,18 +90,33 @@ class Backend(generic.Backend):
     def run(
         self, formula: Formula, operands: Mapping[str, Any], *, axis: int, by_products: bool = False, **static: Any
     ) -> Any:
-        """By the formula's own derivatives where any are wanted, of all results."""
+        """By the formula's own derivatives where any are wanted, unless the call is small or has by-products."""
         tensors = {name: x for name, x in operands.items() if isinstance(x, torch.Tensor)}
-        if by_products or not torch.is_grad_enabled() or not any(x.requires_grad for x in tensors.values()):
+        wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
+        if by_products or not wanted or self._is_small(next(iter(tensors.values()))):
             return self.evaluate(formula.value, operands, axis=axis, **static)
         numbers = {name: x for name, x in operands.items() if name not in tensors}
         call = _Call(self, formula, tuple(tensors), {**numbers, **static, "axis": axis})
         rule = _TracedRule if torch.compiler.is_compiling() else _Rule
         return rule.apply(call, *tensors.values())
 
+    def _is_small(self, logits: Array) -> bool:
+        """Not where a compiler would have to remember the answer."""
+        return not torch.compiler.is_compiling() and logits.numel() <= self.small
+
     def default_float(self, like: Array) -> Any:  # noqa: ARG002 - a setting of the process
         """What torch.set_default_dtype says."""
         return torch.get_default_dtype()
+
+
+def _transformed() -> bool:
+    """Whether a compiler, a transform of torch.func or forward mode looks on, to whom writing would be visible."""
+    transforms = torch._C._functorch  # noqa: SLF001 - there is no public way to ask
+    return torch.compiler.is_compiling() or transforms.peek_interpreter_stack() is not None or _is_forward_mode()
+
+
+def _is_forward_mode() -> bool:
+    return bool(forward_ad._current_level >= 0)  # noqa: SLF001 - there is no public way to ask
 
 
 # -- derivatives ------------------------------------------------------------------------------------------------------
@@ -142,8 +166,9 @@ def _mark_constants(ctx: Any, output: Any, moving: Sequence[bool]) -> None:
     """Mark what has no derivative by the tensors that move: it shall have no graph."""
     if isinstance(output, tuple):
         names = {name for name, moves in zip(ctx.call.names, moving, strict=True) if moves}
-        sources = ctx.call.formula.COTANGENTS.values()  # results beyond these have no derivative
-        ctx.constant = [not names & by for _, by in zip_longest(output, sources, fillvalue=set())]
+        sources = list(ctx.call.formula.COTANGENTS.values())
+        sources += [set()] * (len(output) - len(sources))  # results beyond these have no derivative
+        ctx.constant = [not names & by for by in sources]
         ctx.mark_non_differentiable(*(y for y, constant in zip(output, ctx.constant, strict=True) if constant))
 
 
@@ -183,8 +208,7 @@ class _Rule(_TracedRule):
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
         # In forward mode what moves has a tangent, which vmap does not let anybody look at: any float may have one.
-        forward_mode = forward_ad._current_level >= 0  # noqa: SLF001 - there is no other way to ask
-        moving = [x.is_floating_point() for x in tensors] if forward_mode else ctx.needs_input_grad[1:]
+        moving = [x.is_floating_point() for x in tensors] if _is_forward_mode() else ctx.needs_input_grad[1:]
         _mark_constants(ctx, output, moving)
 
     @staticmethod

@@ -5,8 +5,8 @@ digit cancels, and so are all terms of the general loss of a row,
 
     s (Σ_c a_c (-log p_c) + λ W lse²),        a = w · q',
 
-of a distribution q smoothed to q'. With A = Σ a its derivative by the logits is s (A p - a + 2 λ W lse p), where a label
-has -s w (1 - p_t) for the first two terms, and its Hessian is s (A + 2 λ W lse) (diag(p) - p pᵀ) + 2 s λ W p pᵀ.
+of a distribution q smoothed to q'. With A = Σ a its derivative by the logits is s (A p - a + 2 λ W lse p), of which the
+first two terms are -s w (1 - p_t) at a label t, and its Hessian s ((A + 2 λ W lse) (diag(p) - p pᵀ) + 2 λ W p pᵀ).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from typing import Any
 
 from softxent.formulas.by_products import entropy, margin
 from softxent.formulas.log_softmax import less_share, log_probabilities
-from softxent.formulas.logits import by_temperature, cap_derivatives, over, tempered
+from softxent.formulas.logits import CapDerivatives, by_temperature, cap_derivatives, over, tempered
 from softxent.formulas.logsumexp import log_of_sum
 from softxent.formulas.loss_rows import Rows, against_label, laid_out, per_unit
 from softxent.formulas.participation import both, constant_where_idle, only
@@ -113,16 +113,16 @@ def pullback(
         return tuple(ops.astype(logits, dtype) for _ in by)
     r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
     g_share = 0.0 if mass == "count" else g_mass if sample_weight is None else g_mass * sample_weight
+    rules: dict[str, Callable[[], Array]] = {}
     if z_loss is not None:
         log_z = log_of_sum(ops, r.x, axis, r.temperature)
-        g_share = g_share + factor * z_loss * log_z * log_z
-
-    rules: dict[str, Callable[[], Array]] = {}
+        square = factor * log_z * log_z
+        g_share = g_share + z_loss * square
+        rules["z_loss"] = lambda: only(ops, r.present, r.share * square)
     if {"logits", "temperature", "softcap"} & set(by):
         rules |= pulled_to_logits(ops, r, factor, z_loss, axis, options.get("softcap"))
     if {"labels", "weight", "label_smoothing", "smoothing_prior"} & set(by):
         rules |= pulled_to_target(ops, r, factor, g_share, axis, **options)
-    rules["z_loss"] = lambda: only(ops, r.present, factor * r.share * log_z * log_z)
     rules["sample_weight"] = lambda: by_sample_weight(
         ops, logits, labels, g, g_mass, sample_weight, z_loss, mass=mass, axis=axis, dtype=dtype, **options
     )
@@ -145,22 +145,24 @@ def pulled_to_logits(
     """Derivatives by what makes the final logits."""
     s = shifted(ops, r.x, axis, r.temperature)
     dz = by_final_logits(ops, r, s, probabilities(ops, s, axis), factor, z_loss, axis)
-    if softcap is None:
-        by_logits, by_softcap = over(dz, r.heat), None
-    else:
-        cap = cap_derivatives(ops, r.given, softcap)
-        by_logits, by_softcap = over(dz, r.heat) * cap.slope, over(dz, r.heat) * cap.by_cap
+    by_capped = over(dz, r.heat)
+    cap = cap_slopes(ops, r, softcap)
     # Under a z-loss dz adds up to 2 λ W lse, so that it matters what the gaps refer to.
     offset = 0.0
     if z_loss is not None and r.temperature is not None:
         offset = of_normaliser(ops, r, factor, z_loss, axis) * tempered(ops, s.reference, r.temperature)
     return {
-        "logits": lambda: by_logits,
-        "softcap": lambda: ops.sum(by_softcap, axis=axis, keepdims=True),
+        "logits": lambda: by_capped if cap is None else by_capped * cap.slope,
+        "softcap": lambda: ops.sum(by_capped * cap.by_cap, axis=axis, keepdims=True),  # type: ignore[union-attr]
         "temperature": lambda: only(
             ops, r.present, by_temperature(ops, dz, r.capped, s.gaps, r.heat, axis, offset=offset)
         ),
     }
+
+
+def cap_slopes(ops: Any, r: Rows, softcap: Array | float | None) -> CapDerivatives | None:
+    """Derivatives of the soft cap, if there is one."""
+    return None if softcap is None else cap_derivatives(ops, r.given, softcap)
 
 
 def by_final_logits(
@@ -223,12 +225,17 @@ def pulled_to_target(
         )
 
     def by_labels() -> Array:
-        dq = by_smoothed if label_smoothing is None else (1.0 - label_smoothing) * by_smoothed
-        return dq if weight is None else dq + g_share * (weight - r.share) / total
+        kept: Any = 1.0 if label_smoothing is None else 1.0 - label_smoothing
+        by_q = kept * by_smoothed
+        return by_q if weight is None else by_q + g_share * (weight - r.share) / total
 
-    rules["labels"] = by_labels
-    rules["weight"] = lambda: r.target * by_a + g_share * r.q / total
-    return {name: lambda rule=rule: only(ops, r.present, rule()) for name, rule in rules.items()}
+    rules |= {"labels": by_labels, "weight": lambda: r.target * by_a + g_share * r.q / total}
+    return {name: only_present(ops, r, rule) for name, rule in rules.items()}
+
+
+def only_present(ops: Any, r: Rows, rule: Callable[[], Array]) -> Callable[[], Array]:
+    """A rule, 0 in rows that take no part."""
+    return lambda: only(ops, r.present, rule())
 
 
 def by_sample_weight(
@@ -276,7 +283,7 @@ def hvp(
     s = shifted(ops, r.x, axis, r.temperature)
     p = probabilities(ops, s, axis)
     v = only(ops, r.kept, ops.astype(vector, dtype, copy=False))
-    cap = None if options.get("softcap") is None else cap_derivatives(ops, r.given, options["softcap"])
+    cap = cap_slopes(ops, r, options.get("softcap"))
     t = over(v if cap is None else v * cap.slope, r.heat)
     hz = of_spread(ops, r, factor, z_loss, axis) * spread(ops, t, s, p, axis)
     if z_loss is not None:
@@ -312,8 +319,8 @@ def hessian_diagonal(
     if z_loss is not None:
         hz = hz + 2.0 * factor * z_loss * r.share * p * p
     hx = over(over(hz, r.heat), r.heat)
-    if options.get("softcap") is not None:
-        cap = cap_derivatives(ops, r.given, options["softcap"])
+    cap = cap_slopes(ops, r, options.get("softcap"))
+    if cap is not None:
         dz = by_final_logits(ops, r, s, p, factor, z_loss, axis)
         hx = cap.slope * cap.slope * hx + cap.curvature * over(dz, r.heat)
     return only(ops, r.kept, hx)

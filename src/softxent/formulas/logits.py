@@ -116,7 +116,13 @@ def by_temperature(
 
 
 def along_temperature(
-    ops: Any, tangent: Array | None, x: Array, gaps: Array, temperature: Array | float | None, t: Array | None, axis: int
+    ops: Any,
+    tangent: Array | None,
+    x: Array,
+    gaps: Array,
+    temperature: Array | float | None,
+    t: Array | None,
+    axis: int,
 ) -> Array:
     """The tangent of z = x / T, up to a constant for each row, from those of x and T; the pushforward of the above."""
     dz = ops.zeros_like(gaps) if tangent is None else over(tangent, temperature)

@@ -172,9 +172,7 @@ class Shares(NamedTuple):
     shifted: Shifted | None  # None for a weighted sum
 
 
-def shares(
-    ops: Any, x: Array, b: Array | None, where: Array | None, axis: int, dtype: Any, *, signed: bool
-) -> Shares:
+def shares(ops: Any, x: Array, b: Array | None, where: Array | None, axis: int, dtype: Any, *, signed: bool) -> Shares:
     """The shares of a sum; 0 if it is 0 or empty, NaN if its logarithm is NaN or +inf."""
     x = ops.astype(x, dtype, copy=False)
     if x.shape[axis] == 0:
