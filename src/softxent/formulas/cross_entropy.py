@@ -229,7 +229,7 @@ def pulled_to_target(
         by_q = kept * by_smoothed
         return by_q if weight is None else by_q + g_share * (weight - r.share) / total
 
-    rules |= {"labels": by_labels, "weight": lambda: r.target * by_a + g_share * r.q / total}
+    rules |= {"labels": by_labels, "weight": lambda: r.target * by_a + g_share * (r.q / total)}
     return {name: only_present(ops, r, rule) for name, rule in rules.items()}
 
 
