@@ -1,8 +1,9 @@
 """Train a softmax classifier on handwritten digits three times over: on NumPy, torch and jax arrays.
 
 The loss is one call, ``softxent.cross_entropy``, and takes whichever arrays it is given. torch and jax differentiate it
-themselves; for NumPy the gradient is written out below. All three start from zero, see the same digits in float64 and
-take the same steps, so what separates their losses in the end is rounding and nothing else.
+themselves; NumPy, which cannot, gets the derivative from ``softxent.value_and_grad``. All three start from zero, see
+the same digits in float64 and take the same steps, so what separates their losses in the end is rounding and nothing
+else. Then ``newton.py``, beside this file, takes the NumPy classifier to an optimum by second derivatives.
 
 Run ``python -m nox -s demo``, or this file where softxent, scikit-learn, rich and matplotlib are installed. NumPy is
 enough; torch and jax join in where they are installed.
@@ -20,6 +21,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import newton
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -42,7 +44,7 @@ SEED, HELD_OUT, CLASSES = 0, 500, 10
 STEPS, RATE, MOMENTUM = 400, 0.5, 0.9
 LEAST_ACCURACY, LARGEST_DISAGREEMENT = 0.95, 1e-5
 EPSILON = float(np.finfo(np.float64).eps)
-FIGURE = Path(__file__).resolve().parent / "output" / "digits.png"
+OUTPUT = Path(__file__).resolve().parent / "output"
 
 
 # -- The model and its loss: the same lines for every library ----------------------------------------------------------
@@ -71,12 +73,12 @@ class Library:
 
 
 def numpy_library() -> Library:
-    """NumPy: the gradient of the mean cross-entropy by the logits is (softmax - one_hot) / N."""
+    """NumPy: softxent's derivative by the logits, and the chain rule through images @ weights + bias."""
+    loss_and_gradient = softxent.value_and_grad(softxent.cross_entropy)
 
     def value_and_gradient(parameters: Parameters, images: Array, labels: Array) -> tuple[Array, Parameters]:
-        probabilities = softxent.softmax(logits_of(parameters, images))
-        by_logits = (probabilities - softxent.one_hot(labels, CLASSES)) / len(labels)
-        return loss_of(parameters, images, labels), (images.T @ by_logits, by_logits.sum(axis=0))
+        loss, by_logits = loss_and_gradient(logits_of(parameters, images), labels)
+        return loss, (images.T @ by_logits, by_logits.sum(axis=0))
 
     return Library(np.asarray, value_and_gradient)
 
@@ -261,14 +263,13 @@ def draw_digits(figure: SubFigure, digits: Digits, run: Run) -> None:
     figure.supxlabel("class (the label's in orange)", fontsize=10)
 
 
-def draw(digits: Digits, runs: Sequence[Run]) -> None:
+def draw(digits: Digits, runs: Sequence[Run], path: Path) -> None:
     """Write the figure."""
     figure = Figure(figsize=(12, 7.5), layout="constrained")
     halves = figure.subfigures(2, 1, height_ratios=(5, 4), hspace=0.05, squeeze=False)
     draw_losses(halves[0, 0], runs)
     draw_digits(halves[1, 0], digits, runs[0])
-    FIGURE.parent.mkdir(exist_ok=True)
-    figure.savefig(FIGURE, dpi=130)
+    figure.savefig(path, dpi=130)
 
 
 def main() -> str | None:
@@ -287,13 +288,25 @@ def main() -> str | None:
         runs = [train(name, digits, partial(progress.advance, task)) for name, task in tasks.items()]
 
     console.print(table_of(runs))
-    draw(digits, runs)
-    console.print(f"figure: {FIGURE}", soft_wrap=True, highlight=False)
+
+    problem = newton.Problem.of(digits.images, digits.labels)
+    with console.status("the same classifier to its optimum, by Newton's method and by gradient descent"):
+        start = np.zeros((problem.images.shape[1], CLASSES))
+        descents = {name: method(problem, start) for name, method in newton.METHODS.items()}
+    held_out = newton.Problem.of(digits.held_out_images, digits.held_out_labels)
+    console.print(newton.table_of(descents, held_out))
+
+    OUTPUT.mkdir(exist_ok=True)
+    draw(digits, runs, OUTPUT / "digits.png")
+    newton.draw(descents, OUTPUT / "newton.png")
+    for figure in ("digits.png", "newton.png"):
+        console.print(f"figure: {OUTPUT / figure}", soft_wrap=True, highlight=False)
+
     if min(run.accuracy for run in runs) < LEAST_ACCURACY:
         return f"an accuracy is below {LEAST_ACCURACY}"
     if largest(disagreement_of_losses, runs) > LARGEST_DISAGREEMENT:
         return f"losses differ by more than {LARGEST_DISAGREEMENT}"
-    return None
+    return newton.fault_of(descents)
 
 
 if __name__ == "__main__":

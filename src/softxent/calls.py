@@ -25,7 +25,7 @@ class Call:
 
     ``given`` has the caller's arrays by argument, as the formula's operands are named. ``finish`` makes the result that
     the caller gets from the formula's, and ``start`` the cotangents of the formula's results from the caller's, from
-    ones where that is None.
+    ones where that is None; it is handed a function for the results, which it may not need.
     """
 
     form: Layout
@@ -34,8 +34,9 @@ class Call:
     static: Mapping[str, Any]
     given: Mapping[str, Any]
     finish: Callable[[Any], Any]
-    start: Callable[[Any, Any], tuple[Array, ...]]
-    by_products: bool = False
+    start: Callable[[Callable[[], Any], Any], tuple[Array, ...]]
+    by_products: bool = False  # whether the formula's pullback leaves some of its results out
+    beside: bool = False  # whether what is differentiated is only the first part of the caller's result
     per_example: bool = True  # options of fewer dimensions than the logits belong to rows; otherwise they broadcast
 
     @property
@@ -53,7 +54,11 @@ class Call:
         """What the caller gets."""
         return self.finish(self.results())
 
-    def pull(self, results: Any, cotangent: Any, by: tuple[str, ...]) -> tuple[Array, ...]:
+    def differentiated(self, value: Any) -> Any:
+        """The part of the caller's result that has derivatives."""
+        return value[0] if self.beside else value
+
+    def pull(self, results: Callable[[], Any], cotangent: Any, by: tuple[str, ...]) -> tuple[Array, ...]:
         """Derivatives by arguments, each of the argument's shape and dtype."""
         backend = self.form.backend
         cotangents = dict(zip(self.formula.COTANGENTS, self.start(results, cotangent), strict=True))
@@ -63,7 +68,7 @@ class Call:
     def second(self, name: str, **arrays: Array) -> Array:
         """A second derivative by the logits, which the formula has under that name."""
         backend = self.form.backend
-        seed = {next(iter(self.formula.COTANGENTS)): self.start(self.results(), None)[0]}
+        seed = {next(iter(self.formula.COTANGENTS)): self.start(self.results, None)[0]}
         operands = {**self.operands, **seed, **{name: self.form.inward(x) for name, x in arrays.items()}}
         found = backend.evaluate(getattr(self.formula, name), operands, axis=self.form.axis, **self.static)
         return self._outward(self.like, backend.summed_to(found, self.operands[self.like]))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from softxent import labels as given_labels
 from softxent import layout, reductions
 from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
 from softxent.calls import Call
 from softxent.formulas import cross_entropy as formula
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AUX = ("lse", "z_loss", "entropy", "correct", "target_log_prob", "margin")
 
@@ -126,7 +129,8 @@ def cross_entropy(
       weight of 0 is the example's loss (0 if that is infinite).
     - One-hot distributions give what indices give, and class weights that are all equal change no mean.
     - A temperature that differs between the classes of a row divides the logits before they are compared.
-    - Needs a few temporary arrays of the logits' size.
+    - NumPy and torch on the CPU work through the rows in blocks: beside the result, memory is needed for one block. The
+      derivative by torch's autograd keeps the arguments and nothing else, unless ``aux`` asks for by-products.
 
     References
     ----------
@@ -257,9 +261,14 @@ def cross_entropy_call(
         loss = backend.quietly(reduce.value, loss, mass)
         return loss if aux is None else (loss, dict(zip(wanted, others, strict=True)))
 
-    def start(results: tuple[Any, ...], g: Any) -> tuple[Any, Any]:
-        loss, mass = (form.rows(row) for row in results[:2])
-        return tuple(form.row_values(c) for c in backend.quietly(reduce.cotangents, loss, mass, g))
+    def start(results: Callable[[], tuple[Any, ...]], g: Any) -> tuple[Any, Any]:
+        def rows() -> tuple[Any, Any]:
+            loss, mass = results()[:2]
+            return form.rows(loss), form.rows(mass)
+
+        one = backend.scalar(1.0, logits, compute)
+        by_loss, by_mass = backend.quietly(reduce.cotangents, rows, g, one)
+        return form.row_values(by_loss), form.row_values(by_mass)
 
     return Call(
         form=form,
@@ -270,6 +279,7 @@ def cross_entropy_call(
         finish=finish,
         start=start,
         by_products=bool(wanted),
+        beside=aux is not None,
     )
 
 

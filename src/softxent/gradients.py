@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from softxent import formulas
 from softxent.arguments import adopted, dtype_name, kind_of
+from softxent.backends import backend_of
 from softxent.categorical import cross_entropy, cross_entropy_call
 from softxent.layout import same
 from softxent.normalizers import (
@@ -25,21 +28,23 @@ from softxent.targets import one_hot, smooth_labels, smooth_labels_call
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from softxent.backends.generic import Formula
     from softxent.calls import Call
 
 Array = Any
 Argnums = int | str | tuple[int | str, ...]
 
-# Functions of one value, or one a row: these have gradients, and second derivatives. The others return arrays.
-_OF_ONE_VALUE: dict[Callable[..., Any], Callable[..., Call]] = {
-    cross_entropy: cross_entropy_call,
-    logsumexp: logsumexp_call,
+# How each function is called to be differentiated, and by what. The first have one value, or one a row, and so have
+# gradients and second derivatives; the others return arrays.
+_OF_ONE_VALUE: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
+    cross_entropy: (cross_entropy_call, formulas.cross_entropy),
+    logsumexp: (logsumexp_call, formulas.logsumexp),
 }
-_OF_ARRAYS: dict[Callable[..., Any], Callable[..., Call]] = {
-    log_softmax: log_softmax_call,
-    smooth_labels: smooth_labels_call,
-    softmax: softmax_call,
-    softmin: softmin_call,
+_OF_ARRAYS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
+    log_softmax: (log_softmax_call, formulas.log_softmax),
+    smooth_labels: (smooth_labels_call, formulas.distribution),
+    softmax: (softmax_call, formulas.softmax),
+    softmin: (softmin_call, formulas.softmax),
 }
 
 
@@ -55,6 +60,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
         ``cross_entropy`` or ``logsumexp``, or a ``functools.partial`` of one.
     argnums : int, str or tuple of these, default 0
         What to differentiate by: the position of an argument or its name, such as "temperature" or "sample_weight".
+        Positions count what a partial has left open.
 
     Returns
     -------
@@ -116,7 +122,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         call, by = known.called(args, kwargs)
         results = call.results()
-        return call.finish(results), known.unpacked(call.pull(results, None, by))
+        return call.finish(results), known.unpacked(call.pull(lambda: results, None, by))
 
     return known.named(value_and_gradient, "value_and_grad")
 
@@ -154,7 +160,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
         call, by = known.called(args, kwargs)
-        return known.unpacked(call.pull(call.results(), None, by))
+        return known.unpacked(call.pull(call.results, None, by))
 
     return known.named(gradient, "grad")
 
@@ -214,8 +220,8 @@ def vjp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any,
         value = call.finish(results)
 
         def pullback(cotangent: Any) -> Any:
-            differentiated = value[0] if isinstance(value, tuple) and not isinstance(cotangent, tuple) else value
-            return known.unpacked(call.pull(results, _like(call, "cotangent", cotangent, differentiated), by))
+            seed = _like(call, "cotangent", cotangent, call.differentiated(value))
+            return known.unpacked(call.pull(lambda: results, seed, by))
 
         return value, pullback
 
@@ -263,7 +269,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> hvp(cross_entropy)(np.asarray([0.0, 1.0]), 0, vector=np.asarray([1.0, 0.0]))
     array([ 0.19661193, -0.19661193])
     """
-    known = _Function.of(f, 0, "hvp", of_one_value=True)
+    known = _Function.of(f, None, "hvp", of_one_value=True)
 
     def times_vector(*args: Any, vector: Any, **kwargs: Any) -> Any:
         call, _ = known.called(args, kwargs)
@@ -312,7 +318,7 @@ def hessian_diagonal(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> hessian_diagonal(cross_entropy)(np.asarray([40.0, 0.0]), 0)
     array([4.24835426e-18, 4.24835426e-18])
     """
-    known = _Function.of(f, 0, "hessian_diagonal", of_one_value=True)
+    known = _Function.of(f, None, "hessian_diagonal", of_one_value=True)
 
     def diagonal(*args: Any, **kwargs: Any) -> Any:
         call, _ = known.called(args, kwargs)
@@ -337,59 +343,51 @@ class _Function:
     several: bool
 
     @classmethod
-    def of(cls, f: Any, argnums: Argnums, user: str, *, of_one_value: bool = False) -> _Function:
-        """Look the function up, and the arguments that ``argnums`` names."""
+    def of(cls, f: Any, argnums: Argnums | None, user: str, *, of_one_value: bool = False) -> _Function:
+        """Look the function up, and the arguments that ``argnums`` names; the logits, if it is None."""
         given, args = f, ()
         kwargs: dict[str, Any] = {}
         while isinstance(f, partial):
             f, args, kwargs = f.func, (*f.args, *args), {**f.keywords, **kwargs}
-        if f is one_hot:
-            msg = f"{user} must be given a function with a derivative, got one_hot, whose labels are integers"
-            raise TypeError(msg)
-        try:
-            call = _OF_ONE_VALUE.get(f) or _OF_ARRAYS.get(f)
-        except TypeError:  # no key of a dict, and no function
-            call = None
-        if call is None:
-            msg = (
-                f"{user} must be given a function of softxent such as cross_entropy, got {_described(given)}; for "
-                "others use the automatic differentiation of their library, for example torch.func.grad or jax.grad"
-            )
-            raise TypeError(msg)
+        known = _known(f)
+        if known is None:
+            raise TypeError(_stranger(f, given, user))
         if of_one_value and f in _OF_ARRAYS:
+            hint = (
+                "cross_entropy and logsumexp have second derivatives"
+                if user in {"hvp", "hessian_diagonal"}
+                else f"pass a cotangent to vjp({f.__name__})"
+            )
             msg = (
                 f"{user} must be given a function of one value, or one a row, got {f.__name__}, which returns an "
-                f"array; pass a cotangent to vjp({f.__name__})"
+                f"array; {hint}"
             )
             raise TypeError(msg)
+        call, formula = known
         signature = inspect.signature(f)
+        sources = set().union(*formula.COTANGENTS.values())
+        names = tuple(name for name in signature.parameters if name in sources)
         free = _positional(signature)[len(args) :]
-        several = isinstance(argnums, tuple)
+        argnums = names[0] if argnums is None else argnums
         wanted = argnums if isinstance(argnums, tuple) else (argnums,)
-        by = tuple(_argument(one, free, tuple(signature.parameters), f.__name__) for one in wanted)
+        by = tuple(_argument(one, free, names, f.__name__) for one in wanted)
         if len(set(by)) < len(by):
             msg = f"argnums must name each argument once, got {argnums}"
             raise ValueError(msg)
-        return cls(call, f.__name__, signature, args, kwargs, by, several)
+        return cls(call, f.__name__, signature, args, kwargs, by, isinstance(argnums, tuple))
 
     def called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, tuple[str, ...]]:
         """The call, and what it is differentiated by, all of which must be floating arrays."""
-        call = self.call(**self._bound((*self.args, *args), {**self.kwargs, **kwargs}))
+        arguments = self._bound((*self.args, *args), {**self.kwargs, **kwargs})
         for name in self.by:
-            if name not in call.given:
-                msg = (
-                    f"argnums must name arguments that {self.name} can be differentiated by, "
-                    f"{', '.join(call.given)}, got {name!r}"
-                )
-                raise ValueError(msg)
-            x = call.given[name]
+            arguments[name] = x = _adopted_scalar(arguments[name])
             kind = kind_of(x.dtype) if hasattr(x, "dtype") else ""
-            if kind != "floating":
+            if kind != "floating" and (kind or x is None or isinstance(x, Real)):  # what is no array at all is refused
                 came = f"dtype {dtype_name(x.dtype)}" if kind else repr(x)
                 hint = "cast it, for example to float32" if kind else "pass an array, of no dimensions for a number"
                 msg = f"{name} must be a floating array to be differentiated by, got {came}; {hint}"
                 raise TypeError(msg)
-        return call, self.by
+        return self.call(**arguments), self.by
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Every argument by name. Python's own binding, which torch.compile does not trace, has the say on errors."""
@@ -398,7 +396,11 @@ class _Function:
         arguments = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
         arguments |= {**by_position, **kwargs}
         if len(by_position) < len(args) or set(by_position) & set(kwargs) or set(arguments) != set(parameters):
-            self.signature.bind(*args, **kwargs)
+            try:
+                self.signature.bind(*args, **kwargs)
+            except TypeError as error:
+                msg = f"{self.name}: {error}"
+                raise TypeError(msg) from None
         return arguments
 
     def unpacked(self, derivatives: tuple[Array, ...]) -> Any:
@@ -408,6 +410,7 @@ class _Function:
     def named(self, function: Callable[..., Any], user: str) -> Callable[..., Any]:
         """A function that says what it is of."""
         function.__name__ = function.__qualname__ = f"{user}({self.name})"
+        function.__doc__ = f"What {user} makes of {self.name}, differentiated by {', '.join(self.by)}."
         return function
 
 
@@ -415,22 +418,50 @@ def _positional(signature: inspect.Signature) -> tuple[str, ...]:
     return tuple(name for name, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
-def _described(f: Any) -> str:
-    module, name = getattr(f, "__module__", None), getattr(f, "__qualname__", None)
-    return f"{module}.{name}" if module and name else repr(f)
+def _known(f: Any) -> tuple[Callable[..., Call], Formula] | None:
+    try:
+        return _OF_ONE_VALUE.get(f) or _OF_ARRAYS.get(f)
+    except TypeError:  # no key of a dict, and no function
+        return None
+
+
+def _stranger(f: Any, given: Any, user: str) -> str:
+    """The error for what is no function of softxent with derivatives."""
+    if f is one_hot:
+        return f"{user} must be given a function with a derivative, got one_hot, whose labels are integers"
+    inner: Any = getattr(f, "__wrapped__", None)
+    if _known(inner) is not None:
+        name = inner.__name__
+        return (
+            f"{user} must be given {name} itself, got it wrapped as a {type(f).__name__}; "
+            f"transform the result instead, for example jit({user}({name}))"
+        )
+    module, name = getattr(given, "__module__", None), getattr(given, "__qualname__", None)
+    came = f"{module}.{name}" if module and name else repr(given)
+    return (
+        f"{user} must be given a function of softxent such as cross_entropy, got {came}; for others use the automatic "
+        "differentiation of their library, for example torch.func.grad or jax.grad, or differentiate one of these by "
+        "its logits and apply the chain rule"
+    )
 
 
 def _argument(one: Any, positional: tuple[str, ...], names: tuple[str, ...], function: str) -> str:
-    """The name of an argument given by position or name."""
+    """The name of an argument given by position, among those that are left to give, or by name."""
     if isinstance(one, int) and not isinstance(one, bool) and 0 <= one < len(positional):
-        return positional[one]
+        one = positional[one]
     if isinstance(one, str) and one in names:
         return one
-    msg = (
-        f"argnums must be positions from 0 to {len(positional) - 1} or names of arguments of {function}, "
-        f"{', '.join(names)}, got {one!r}"
-    )
+    places = ", ".join(f"{place} for {name}" for place, name in enumerate(positional))
+    positions = f"positions ({places}) or " if places else ""
+    hint = "; pass several as a tuple" if isinstance(one, list) else ""
+    msg = f"argnums must be {positions}names among {', '.join(names)} for {function}, got {one!r}{hint}"
     raise ValueError(msg)
+
+
+def _adopted_scalar(x: Any) -> Any:
+    """A NumPy scalar as the 0-d array that it stands for."""
+    backend = backend_of(x) if isinstance(x, Real) else None
+    return x if backend is None else backend.adopt(x)
 
 
 def _like(call: Call, name: str, x: Any, value: Any) -> Any:
@@ -440,15 +471,19 @@ def _like(call: Call, name: str, x: Any, value: Any) -> Any:
             msg = f"{name} must be a tuple of {len(value)} arrays, as the value is, got {type(x).__name__}"
             raise TypeError(msg)
         return tuple(_like(call, name, one, part) for one, part in zip(x, value, strict=True))
+    shape, x = tuple(value.shape), _adopted_scalar(x)
+    if x is None or isinstance(x, Real):
+        msg = f"{name} must be an array of shape {shape}, got {x!r}; make it one of the library of the {call.like}"
+        raise TypeError(msg)
     backend, (_, x) = adopted(**{call.like: call.given[call.like], name: x})
+    if backend is not call.form.backend:
+        msg = f"{name} must be of the library of the {call.like}, {call.form.backend.label}, got {backend.label}"
+        raise TypeError(msg)
     if kind_of(x.dtype) != "floating":
         msg = f"{name} must be a floating array, got dtype {dtype_name(x.dtype)}; cast it, for example to float32"
         raise TypeError(msg)
-    if not same(x.shape, value.shape):
-        owner = "logits have" if name == "vector" else "value has"
-        msg = (
-            f"{name} must have the shape that the {owner}, {tuple(value.shape)}, got {tuple(x.shape)}; "
-            "nothing is broadcast"
-        )
+    if not same(x.shape, shape):
+        owner = call.like if name == "vector" else "value"
+        msg = f"{name} must have the shape of the {owner}, {shape}, got {tuple(x.shape)}; nothing is broadcast"
         raise ValueError(msg)
     return backend.astype(x, value.dtype, copy=False)

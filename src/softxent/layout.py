@@ -112,7 +112,9 @@ class Layout:
         return x
 
     def row_values(self, x: Array, *, keepdims: bool = False) -> Array:
-        """The inverse of ``rows``."""
+        """The inverse of ``rows``; a 0-d array is one value for all."""
+        if x.ndim == 0:
+            return self.backend.reshape(x, (1,) * (len(self.batch_axes) + 1))
         if keepdims:
             for d in sorted(self.axes, reverse=True):
                 x = self.backend.squeeze(x, axis=d)

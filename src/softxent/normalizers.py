@@ -67,7 +67,7 @@ def softmax(
     - float16 and bfloat16 are computed in float32 and rounded once. Each value is within 4 + g units in the last place
       of exact, where g is the distance of its logit to the largest one over the temperature.
     - Derivatives by torch's and jax's autodiff are as accurate as the values, also of probabilities next to 1.
-    - Needs a few temporary arrays of the logits' size.
+    - NumPy and torch on the CPU work through the rows in blocks: beside the result, memory is needed for one block.
 
     References
     ----------
@@ -288,8 +288,8 @@ def _normalising(
         "temperature": layout.broadcast(form, "temperature", cast(backend, "temperature", temperature, compute)),
     }
 
-    def start(_: Array, g: Array | None) -> tuple[Array]:
-        return (form.inward(backend.ones_like(logits, dtype=result) if g is None else g),)
+    def start(_: Any, g: Array) -> tuple[Array]:
+        return (form.inward(g),)
 
     return Call(
         form=form,
@@ -322,9 +322,8 @@ def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, ret
             return tuple(form.rows(part, keepdims=keepdims) for part in sums)
         return form.rows(sums, keepdims=keepdims)
 
-    def start(sums: Any, g: Any) -> tuple[Array]:
-        log_sum = sums[0] if return_sign else sums
-        return (backend.ones_like(log_sum) if g is None else form.row_values(g, keepdims=keepdims),)
+    def start(_: Any, g: Array | None) -> tuple[Array]:
+        return (form.row_values(backend.scalar(1.0, x, result) if g is None else g, keepdims=keepdims),)
 
     return Call(
         form=form,
@@ -334,5 +333,6 @@ def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, ret
         given={"x": x, "b": b},
         finish=finish,
         start=start,
+        beside=return_sign,
         per_example=False,
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from softxent.backends.generic import Backend
 
 Array = Any
@@ -63,29 +65,28 @@ class Reduction:
         mean = total / backend.where(nothing, backend.ones_like(count), count)
         return backend.adopt(backend.where(nothing, math.nan if self.empty_mean == "nan" else 0.0, mean))
 
-    def cotangents(self, loss: Array, mass: Array, g: Any) -> tuple[Array, Array]:
-        """Those of the rows and of their masses, from that of the result (None: one), of the batch's dimensions.
+    def cotangents(self, rows: Callable[[], tuple[Array, Array]], g: Any, one: Array) -> tuple[Array, Array]:
+        """Those of the rows and of their masses, in the batch shape or one for all, from that of the result (None: 1).
 
-        The mean m = L / M has dm = (dL - m dM) / M; over nothing its derivative is 0.
+        The mean m = L / M has dm = (dL - m dM) / M; over nothing its derivative is 0. The rows are asked for only where
+        they matter; ``one`` is 1 in their dtype.
         """
         backend = self.backend
-        zero = backend.zeros_like(loss)
-        if self.kind == "none":
-            return backend.ones_like(loss) if g is None else backend.astype(g, loss.dtype, copy=False), zero
-        total = backend.adopt(backend.sum(loss))
+        zero = backend.zeros_like(one)
         if self.kind == "sum_and_weight":
-            one, two = (backend.ones_like(total), backend.zeros_like(total)) if g is None else g
-            return self._to_rows(one, loss), self._to_rows(two, loss) if self._is_weighed else zero
-        g = backend.ones_like(total) if g is None else backend.astype(g, total.dtype, copy=False)
-        if self.kind == "sum":
-            return self._to_rows(g, loss), zero
-        count = backend.astype(self._count(loss, mass), total.dtype, copy=False)
+            by_sum, by_weight = (one, zero) if g is None else g
+            return by_sum, by_weight if self._is_weighed else zero
+        g = one if g is None else backend.astype(g, one.dtype, copy=False)
+        if self.kind in {"none", "sum"}:
+            return g, zero
+        loss, mass = rows()
+        count = backend.astype(self._count(loss, mass), one.dtype, copy=False)
         nothing = count == 0
-        count = backend.where(nothing, backend.ones_like(count), count)
-        per_row = backend.where(nothing, backend.zeros_like(count), g / count)
-        return self._to_rows(per_row, loss), self._to_rows(
-            -per_row * (total / count), loss
-        ) if self._is_weighed else zero
+        count = backend.where(nothing, one, count)
+        per_row = backend.where(nothing, zero, g / count)
+        if not self._is_weighed:
+            return per_row, zero
+        return per_row, -per_row * (backend.adopt(backend.sum(loss)) / count)
 
     @property
     def _is_weighed(self) -> bool:
@@ -98,7 +99,3 @@ class Reduction:
         if not isinstance(self.denominator, str):
             return self.denominator
         return backend.sum(backend.ones_like(loss) if self.denominator == "all" else mass)
-
-    def _to_rows(self, x: Array, loss: Array) -> Array:
-        """A 0-d array for every row, with sizes of 1."""
-        return self.backend.reshape(x, (1,) * loss.ndim)

@@ -187,8 +187,10 @@ class Rounding:
                 continue
             own = units[j] if all_a * p > eps(self.dtype) * e.a[j] else mpf(0)
             widest = max(reach(e.d, units, self.dtype), own)
+            # A probability that is subnormal is off by its last place, whatever it is then multiplied by.
+            factor = 1 + all_a + (2 * abs(e.s) * e.z_weight * e.W * abs(e.d.lse) if e.z_weight else 0)
             out.append(
-                (count + 2) * (eps(self.dtype) * g.absolute + tiny * (1 + all_a))
+                (count + 2) * (eps(self.dtype) * g.absolute + tiny * factor)
                 + size * p * max(widest * eps(self.dtype), grown(widest, self.dtype))
             )
             if e.z_weight:
@@ -212,6 +214,8 @@ class Rounding:
             slope = e.slope(j)
             out.append(t * slope + (abs(g.value) + t) * slope * self.slope(e, j))
             out[-1] += ulp(g.value * slope, self.dtype) * (slope != 1)
+            if self.options.get("softcap") is not None:  # sech² is 4 exp(-2a), which may be subnormal, to autodiff
+                out[-1] += 4 * ulp(mpf(0), self.dtype) * abs(g.value) / e.temperature[j]
         return out
 
     def by_q(self, e: Example) -> list[mpf]:

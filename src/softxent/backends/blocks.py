@@ -77,7 +77,7 @@ class Backend(generic.Backend):
         """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough."""
         shape = tuple(next(iter(operands.values())).shape)
         batch = [d for d in range(len(shape)) if d != axis % len(shape)]
-        if not batch or prod(shape) <= self.entries or not self.writable(operands):
+        if not batch or not self.writable(operands) or prod(shape) <= self.entries:  # a trace may not know the size
             return 0, []
         cut = max(batch, key=lambda d: shape[d])
         rows = shape[cut]

@@ -6,6 +6,7 @@ Every other backend is this one with a few methods replaced by what its library 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import array_api_compat as compat
@@ -206,7 +207,8 @@ class Backend:
         """The axes flattened into the last one, which is contiguous, so that a sum over it is pairwise."""
         others = tuple(d for d in range(x.ndim) if d not in axes)
         x = self.permute_dims(x, (*others, *axes))
-        return self.reshape(x, (*x.shape[: len(others)], -1))
+        kept = x.shape[: len(others)]
+        return self.reshape(x, (*kept, prod(x.shape[len(kept) :])))
 
     def must_move(self, x: Array, axis: int) -> bool:
         """Whether a sum along the axis would be a plain one, whose error grows with the number of classes."""

@@ -152,7 +152,7 @@ def pulled_to_logits(
     if z_loss is not None and r.temperature is not None:
         offset = of_normaliser(ops, r, factor, z_loss, axis) * tempered(ops, s.reference, r.temperature)
     return {
-        "logits": lambda: by_capped if cap is None else by_capped * cap.slope,
+        "logits": lambda: by_capped if cap is None else cap.pulled(by_capped),
         "softcap": lambda: ops.sum(by_capped * cap.by_cap, axis=axis, keepdims=True),  # type: ignore[union-attr]
         "temperature": lambda: only(
             ops, r.present, by_temperature(ops, dz, r.capped, s.gaps, r.heat, axis, offset=offset)
@@ -284,14 +284,14 @@ def hvp(
     p = probabilities(ops, s, axis)
     v = only(ops, r.kept, ops.astype(vector, dtype, copy=False))
     cap = cap_slopes(ops, r, options.get("softcap"))
-    t = over(v if cap is None else v * cap.slope, r.heat)
-    hz = of_spread(ops, r, factor, z_loss, axis) * spread(ops, t, s, p, axis)
+    t = over(v if cap is None else cap.pulled(v), r.heat)
+    hz = of_spread(ops, r, factor, z_loss, axis) * spread(ops, t, p, s.lead, axis)
     if z_loss is not None:
         hz = hz + 2.0 * factor * z_loss * r.share * p * ops.sum(p * t, axis=axis, keepdims=True)
     hx = over(hz, r.heat)
     if cap is not None:
         dz = by_final_logits(ops, r, s, p, factor, z_loss, axis)
-        hx = cap.slope * hx + cap.curvature * over(dz, r.heat) * v
+        hx = cap.pulled(hx + cap.curvature * over(dz, r.heat) * v)
     return only(ops, r.kept, hx)
 
 
@@ -315,14 +315,14 @@ def hessian_diagonal(
     r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
     s = shifted(ops, r.x, axis, r.temperature)
     p = probabilities(ops, s, axis)
-    hz = of_spread(ops, r, factor, z_loss, axis) * variances(ops, s, p, axis)
+    hz = of_spread(ops, r, factor, z_loss, axis) * variances(ops, p, s.lead, shortfall(s), axis)
     if z_loss is not None:
         hz = hz + 2.0 * factor * z_loss * r.share * p * p
     hx = over(over(hz, r.heat), r.heat)
     cap = cap_slopes(ops, r, options.get("softcap"))
     if cap is not None:
         dz = by_final_logits(ops, r, s, p, factor, z_loss, axis)
-        hx = cap.slope * cap.slope * hx + cap.curvature * over(dz, r.heat)
+        hx = cap.pulled(cap.pulled(hx) + cap.curvature * over(dz, r.heat))
     return only(ops, r.kept, hx)
 
 

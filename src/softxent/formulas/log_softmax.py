@@ -69,7 +69,7 @@ def pushforward(
         return ops.astype(logits, result, copy=False)
     x, s, temperature = laid_out(ops, logits, where, temperature, axis, dtype)
     t = tangent(ops, t_logits, t_temperature, x, s, where, temperature, axis, dtype)
-    t, mean = centred(ops, t, s, probabilities(ops, s, axis), axis)
+    t, mean = centred(ops, t, probabilities(ops, s, axis), s.lead, axis)
     return ops.astype(only(ops, where, t - mean), result, copy=False)
 
 

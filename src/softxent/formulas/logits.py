@@ -23,37 +23,42 @@ def capped(ops: Any, x: Array, cap: Array | float) -> Array:
     last digit, where the customary 1 - tanh² has none left from a = 10 (float32) on. 1 - E is expm1 only where it
     cancels, since the derivative that libraries give expm1 cancels where 1 - E does not.
     """
-    infinite, _, tanh, _ = _cap(ops, x, cap)
+    infinite, _, tanh = _cap(ops, x, cap)
     return ops.where(infinite, x, cap * tanh)
 
 
-def _cap(ops: Any, x: Array, cap: Array | float) -> tuple[Array, Array, Array, Array]:
-    """Where x is infinite, x / cap, its tanh, and the decay exp(-2 abs(x / cap))."""
+def _cap(ops: Any, x: Array, cap: Array | float) -> tuple[Array, Array, Array]:
+    """Where x is infinite, x / cap, and its tanh."""
     infinite = ops.isinf(x)
     ratio = ops.where(infinite, 0.0, x) / cap
     side = ops.where(ratio < 0, -ops.ones_like(ratio), 1.0)
     minus_2a = -2.0 * side * ratio
     decay = ops.exp(minus_2a)
     rise = ops.where(decay < 0.5, 1.0 - decay, -ops.expm1(minus_2a))
-    return infinite, ratio, side * rise / (1.0 + decay), decay
+    return infinite, ratio, side * rise / (1.0 + decay)
 
 
 class CapDerivatives(NamedTuple):
     """Derivatives of the soft cap; an infinite logit passes with slope 1."""
 
-    slope: Array  # by x: sech²(x / c)
-    curvature: Array  # twice by x: -2 tanh(x / c) sech²(x / c) / c
+    sech: Array  # sech(x / c), whose square is the slope; multiplied twice, so that it does not underflow on its own
+    curvature: Array  # twice by x, over the slope: -2 tanh(x / c) / c
     by_cap: Array  # by c: tanh(x / c) - (x / c) sech²(x / c)
+
+    def pulled(self, g: Array) -> Array:
+        """A derivative by the capped logits as one by the logits."""
+        return g * self.sech * self.sech
 
 
 def cap_derivatives(ops: Any, x: Array, cap: Array | float) -> CapDerivatives:
     """What the pullbacks of a capped logit need."""
-    infinite, ratio, tanh, decay = _cap(ops, x, cap)
-    sech2 = 4.0 * decay / ((1.0 + decay) * (1.0 + decay))
+    infinite, ratio, tanh = _cap(ops, x, cap)
+    decay = ops.exp(ops.where(ratio < 0, ratio, -ratio))
+    sech = 2.0 * decay / (1.0 + decay * decay)
     return CapDerivatives(
-        slope=ops.where(infinite, 1.0, sech2),
-        curvature=ops.where(infinite, 0.0, -2.0 * tanh * sech2 / cap),
-        by_cap=ops.where(infinite, 0.0, tanh - ratio * sech2),
+        sech=ops.where(infinite, 1.0, sech),
+        curvature=ops.where(infinite, 0.0, -2.0 * tanh / cap),
+        by_cap=ops.where(infinite, 0.0, tanh - ratio * sech * sech),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from softxent.formulas.logits import tempered, varies
 from softxent.formulas.participation import only
-from softxent.formulas.shift import Shifted, probabilities, shifted, spread, variances
+from softxent.formulas.shift import probabilities, shifted, shortfall, spread, variances
 
 Array = Any
 
@@ -53,6 +53,8 @@ def pullback(
     **_: Any,
 ) -> tuple[Array, ...]:
     """g p_i by x and g p_i / b_i by b, with p_i = b_i exp(x_i) / Σ b exp(x); 0 for what is absent."""
+    if x.shape[axis] == 0:
+        return tuple(ops.astype(x, dtype) for _ in by)
     s = shares(ops, x, b, where, axis, dtype, signed=signed)
     g = ops.astype(g, dtype, copy=False)
     rules = {"x": lambda: g * s.p, "b": lambda: g * s.by_b}
@@ -73,13 +75,11 @@ def hvp(
     **_: Any,
 ) -> Array:
     """g (diag(p) - p pᵀ) times a vector."""
+    if x.shape[axis] == 0:
+        return ops.astype(x, dtype)
     s = shares(ops, x, b, where, axis, dtype, signed=signed)
     v = ops.where(s.kept, ops.astype(vector, dtype, copy=False), 0.0)
-    if s.shifted is None:
-        spreading = s.p * (v - ops.sum(s.p * v, axis=axis, keepdims=True))
-    else:
-        spreading = only(ops, s.kept, spread(ops, v, s.shifted, s.p, axis))
-    return ops.astype(g, dtype, copy=False) * spreading
+    return ops.astype(g, dtype, copy=False) * only(ops, s.kept, spread(ops, v, s.p, s.lead, axis))
 
 
 def hessian_diagonal(
@@ -95,8 +95,10 @@ def hessian_diagonal(
     **_: Any,
 ) -> Array:
     """g p_i (1 - p_i)."""
+    if x.shape[axis] == 0:
+        return ops.astype(x, dtype)
     s = shares(ops, x, b, where, axis, dtype, signed=signed)
-    spreading = s.p * (1.0 - s.p) if s.shifted is None else variances(ops, s.shifted, s.p, axis)
+    spreading = variances(ops, s.p, s.lead, s.lacking, axis)
     return ops.astype(g, dtype, copy=False) * only(ops, s.kept, spreading)
 
 
@@ -169,14 +171,13 @@ class Shares(NamedTuple):
     kept: Array  # which entries are summed
     p: Array  # b exp(x) over the sum: the derivative of its logarithm by x
     by_b: Array  # exp(x) over the sum
-    shifted: Shifted | None  # None for a weighted sum
+    lead: Array  # position of the largest
+    lacking: Array  # what that lacks to 1
 
 
 def shares(ops: Any, x: Array, b: Array | None, where: Array | None, axis: int, dtype: Any, *, signed: bool) -> Shares:
     """The shares of a sum; 0 if it is 0 or empty, NaN if its logarithm is NaN or +inf."""
     x = ops.astype(x, dtype, copy=False)
-    if x.shape[axis] == 0:
-        return Shares(x != x, x, x, None)  # noqa: PLR0124 - nothing is kept, in the shape of x
     if b is None:
         x = x if where is None else ops.where(where, x, -inf)
         kept = some = ops.any(x != -inf, axis=axis, keepdims=True)
@@ -184,7 +185,7 @@ def shares(ops: Any, x: Array, b: Array | None, where: Array | None, axis: int, 
             kept = where & some
         s = shifted(ops, ops.where(some, x, 0.0), axis)
         p = only(ops, kept, probabilities(ops, s, axis))
-        return Shares(kept, p, p, s)
+        return Shares(kept, p, p, s.lead, shortfall(s))
     b = ops.astype(b, dtype, copy=False)
     w = weighted(ops, x, b, axis, where=where)
     terms = w.b * w.half * w.half
@@ -192,4 +193,7 @@ def shares(ops: Any, x: Array, b: Array | None, where: Array | None, axis: int, 
     kept = (w.b != 0) & (total != 0)
     defined = (w.largest < inf) if signed else (w.largest < inf) & ~(total < 0)
     whole = ops.where(total == 0, 1.0, total) * ops.where(defined, ops.ones_like(total), nan)
-    return Shares(kept, only(ops, kept, terms / whole), only(ops, kept, w.half * (w.half / whole)), None)
+    p, by_b = only(ops, kept, terms / whole), only(ops, kept, w.half * (w.half / whole))
+    lead = ops.argmax(ops.abs(terms), axis=axis, keepdims=True)
+    beside = ops.sum(ops.put_along_axis(terms, lead, 0.0, axis=axis), axis=axis, keepdims=True)
+    return Shares(kept, p, by_b, lead, beside / whole)

@@ -81,23 +81,23 @@ def shortfall(s: Shifted) -> Array:
     return s.beside_lead / (1.0 + s.beside_lead)
 
 
-def centred(ops: Any, t: Array, s: Shifted, p: Array, axis: int) -> tuple[Array, Array]:
+def centred(ops: Any, t: Array, p: Array, lead: Array, axis: int) -> tuple[Array, Array]:
     """t less a constant for each row, and the mean of that, Σ p t: their difference is t_i - Σ p t.
 
-    Where the largest probability has most of the mass the constant is the t of its own: t_a (1 - p_a) - Σ_{j≠a} p_j t_j
-    then needs no difference of numbers next to each other.
+    Where the leading share has most of the mass the constant is its t: t_a (1 - p_a) - Σ_{j≠a} p_j t_j then needs no
+    difference of numbers next to each other.
     """
-    own = ops.where(s.beside_lead < 1, ops.take_along_axis(t, s.lead, axis=axis), 0.0)
-    t = t - own
+    has_most = ops.abs(ops.take_along_axis(p, lead, axis=axis)) > 0.5
+    t = t - ops.where(has_most, ops.take_along_axis(t, lead, axis=axis), 0.0)
     return t, ops.sum(p * t, axis=axis, keepdims=True)
 
 
-def spread(ops: Any, t: Array, s: Shifted, p: Array, axis: int) -> Array:
+def spread(ops: Any, t: Array, p: Array, lead: Array, axis: int) -> Array:
     """p_i (t_i - Σ p t): the Jacobian of softmax, diag(p) - p pᵀ, times t."""
-    t, mean = centred(ops, t, s, p, axis)
+    t, mean = centred(ops, t, p, lead, axis)
     return p * (t - mean)
 
 
-def variances(ops: Any, s: Shifted, p: Array, axis: int) -> Array:
-    """p_i (1 - p_i): the diagonal of that Jacobian."""
-    return p * ops.put_along_axis(1.0 - p, s.lead, shortfall(s), axis=axis)
+def variances(ops: Any, p: Array, lead: Array, lacking: Array, axis: int) -> Array:
+    """p_i (1 - p_i), the diagonal of that Jacobian, given what the leading share lacks to 1."""
+    return p * ops.put_along_axis(1.0 - p, lead, lacking, axis=axis)

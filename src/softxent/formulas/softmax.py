@@ -48,7 +48,7 @@ def pullback(
         return tuple(ops.astype(logits, dtype) for _ in by)
     x, s, temperature = laid_out(ops, logits, where, temperature, axis, dtype, negate=negate)
     g = only(ops, where, ops.astype(g, dtype, copy=False))
-    dz = only(ops, where, spread(ops, g, s, probabilities(ops, s, axis), axis))
+    dz = only(ops, where, spread(ops, g, probabilities(ops, s, axis), s.lead, axis))
     return by_each(ops, by, dz, x, s, temperature, axis, negate=negate)
 
 
@@ -70,7 +70,7 @@ def pushforward(
         return ops.astype(logits, result, copy=False)
     x, s, temperature = laid_out(ops, logits, where, temperature, axis, dtype, negate=negate)
     t = tangent(ops, t_logits, t_temperature, x, s, where, temperature, axis, dtype, negate=negate)
-    return ops.astype(only(ops, where, spread(ops, t, s, probabilities(ops, s, axis), axis)), result, copy=False)
+    return ops.astype(only(ops, where, spread(ops, t, probabilities(ops, s, axis), s.lead, axis)), result, copy=False)
 
 
 def laid_out(
