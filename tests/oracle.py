@@ -219,7 +219,7 @@ class Example:
                 away = sum((self.a[c] for c in range(len(self.x)) if c != j), mpf(0))
                 square = 2 * self.z_weight * self.W * self.d.lse * p if self.z_weight and self.W and p else mpf(0)
                 exact = p * away - a * self.d.others[j] + square
-                out.append(Sum(exact, p * (away + a) + abs(a) + abs(square)).times(self.s))
+                out.append(Sum(exact, p * abs(away) + abs(a) * self.d.others[j] + abs(square)).times(self.s))
         return out
 
     def by_x(self) -> list[Sum]:
@@ -436,7 +436,8 @@ def softmax_vjp(g: Array, x: Array, *, axis: Axis = -1, where: Any = None, tempe
 
     def entry(d: Distribution, g: list[mpf], i: int) -> Sum:
         inside = [d.p[i] * d.p[j] * (g[i] - g[j]) for j in range(len(g)) if d.keep[j]]
-        absolute = d.p[i] * (abs(g[i]) + sum((d.p[j] * abs(g[j]) for j in range(len(g)) if d.keep[j]), mpf(0)))
+        beside = sum((d.p[j] * abs(g[j]) for j in range(len(g)) if d.keep[j] and j != i), mpf(0))
+        absolute = d.p[i] * (abs(g[i]) * d.others[i] + beside)
         return Sum(sum(inside, mpf(0)), absolute)
 
     heat = exactly(layout.rows(1.0 if temperature is None else temperature))
@@ -451,7 +452,7 @@ def log_softmax_vjp(g: Array, x: Array, *, axis: Axis = -1, where: Any = None, t
     def entry(d: Distribution, g: list[mpf], i: int) -> Sum:
         rest = [g[j] for j in range(len(g)) if j != i and d.keep[j]]
         terms = [g[i] * d.others[i], -d.p[i] * sum(rest, mpf(0))]
-        absolute = abs(g[i]) + d.p[i] * sum((abs(v) for v in [*rest, g[i]]), mpf(0))
+        absolute = abs(g[i]) * d.others[i] + d.p[i] * sum((abs(v) for v in rest), mpf(0))
         return Sum(sum(terms, mpf(0)), absolute)
 
     heat = exactly(layout.rows(1.0 if temperature is None else temperature))

@@ -342,6 +342,7 @@ def rounded_once(tolerance: Exact, exact: Exact, dtype: str) -> Exact:
     return tolerance + spacing(exact, dtype) / 2
 
 
-def vjp_terms(absolute: Exact, units: Exact, dtype: str) -> Exact:
-    """(4 + g) u times the sum of the absolute terms."""
-    return np.frompyfunc(lambda a, u: (BASE + u) * eps(dtype) * a + BASE * ulp(mpf(0), dtype), 2, 1)(absolute, units)
+def vjp_terms(absolute: Exact, units: Exact, dtype: str, *, g: Any = 1.0) -> Exact:
+    """(4 + g) u times the sum of the absolute terms; what a probability loses to underflow, times the cotangents."""
+    lost = BASE * ulp(mpf(0), dtype) * (1 + 2 * mpf(float(np.max(np.abs(g), initial=0.0))))
+    return np.frompyfunc(lambda a, u: (BASE + u) * eps(dtype) * a + lost, 2, 1)(absolute, units)
