@@ -59,6 +59,16 @@ DIFFERENCES_TWICE: dict[str, Any] = {"eps": 2.0**-17, "atol": 1e-7, "rtol": 1e-5
 # -- helpers ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which derivatives: the formulas' own "rule", here for small calls too, or torch's autograd on the "formula"."""
+    if getattr(request, "param", "rule") == "rule":
+        monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
+
+
+both_paths = pytest.mark.parametrize("path", ["rule", "formula"], indirect=True)
+
+
 def tensors(backend: Backend, case: Case, dtype: str, by: tuple[str, ...] = ()) -> dict[str, Array]:
     """The case's arguments as tensors; those in `by` ask for gradients."""
     found = {name: backend.array(array) for name, array in case.arrays(dtype).items()}
@@ -104,6 +114,7 @@ def fresh_dynamo(backend: Backend) -> Iterator[None]:
 # -- cross_entropy, once ----------------------------------------------------------------------------------------------
 
 
+@both_paths
 @pytest.mark.dtypes("float32", "float64")
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_backward_is_exact(backend: Backend, dtype: str, case: Case) -> None:
@@ -113,6 +124,7 @@ def test_backward_is_exact(backend: Backend, dtype: str, case: Case) -> None:
         assert_gradient(case, name, backend.numpy(arguments[name].grad), dtype=dtype)
 
 
+@both_paths
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_gradcheck(backend: Backend, case: Case) -> None:
     arguments = tensors(backend, case, "float64", case.varied)
@@ -132,6 +144,7 @@ def finite_only(backend: Backend, function: Callable[..., Array]) -> Callable[..
     return inner
 
 
+@both_paths
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_gradgradcheck(backend: Backend, case: Case) -> None:
     """Not by a sample weight of 0, through which only the first derivative by itself passes."""
@@ -142,6 +155,7 @@ def test_gradgradcheck(backend: Backend, case: Case) -> None:
     assert backend.xp.autograd.gradgradcheck(finite_only(backend, function), values, **DIFFERENCES_TWICE)
 
 
+@both_paths
 @pytest.mark.parametrize("case", [case for case in CASES if case.sharp], ids=lambda case: case.name)
 def test_hessian(backend: Backend, case: Case) -> None:
     """Forward over reverse and reverse over reverse, each row by itself."""
@@ -161,6 +175,7 @@ def test_hessian(backend: Backend, case: Case) -> None:
         assert not any(block.any() for block in across)
 
 
+@both_paths
 @pytest.mark.parametrize("label", [0, 1], ids=["hit", "miss"])
 def test_hessian_keeps_every_digit(backend: Backend, label: int) -> None:
     case = Case("gap", [[40, 0, 0]], [label])
@@ -275,6 +290,7 @@ def test_no_classes(backend: Backend) -> None:
     assert logits.grad.shape == (2, 0)
 
 
+@both_paths
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.125}, {"z_loss": 0.5}, {"temperature": 2.0}], ids=str)
 @pytest.mark.parametrize("label", [-1, 3, 2**40])
 def test_out_of_range(backend: Backend, label: int, options: dict[str, Any]) -> None:
@@ -296,6 +312,7 @@ UNDEFINED: dict[str, list[float]] = {
 }
 
 
+@both_paths
 @pytest.mark.parametrize("soft", [False, True], ids=["label", "distribution"])
 @pytest.mark.parametrize("row", UNDEFINED.values(), ids=UNDEFINED)
 def test_undefined_rows(backend: Backend, row: list[float], *, soft: bool) -> None:
@@ -309,6 +326,7 @@ def test_undefined_rows(backend: Backend, row: list[float], *, soft: bool) -> No
     assert logits.grad.isnan().any(dim=1).tolist() == [True, False]
 
 
+@both_paths
 def test_label_on_minus_infinity(backend: Backend) -> None:
     """§2: the value is +inf, the derivative p - q as usual; with a class dropped by `where`, p on those that remain."""
     where = backend.array([[True, True, True], [True, False, True]])
@@ -329,6 +347,7 @@ def test_smoothing_over_minus_infinity(backend: Backend) -> None:
     assert logits.grad.tolist() == [[0.0, -0.25, 0.25]]
 
 
+@both_paths
 @pytest.mark.parametrize("soft", [False, True], ids=["label", "distribution"])
 def test_derivatives_by_absent_classes_are_finite(backend: Backend, *, soft: bool) -> None:
     """Classes with w = 0 or q = 0 contribute exactly 0 at -inf, to every order (§2)."""
@@ -429,6 +448,7 @@ def softmin_vjp(g: Array, x: Array, **options: Any) -> oracle.Sum:
     return oracle.Sum(-pulled.value, pulled.absolute)
 
 
+@both_paths
 @pytest.mark.dtypes("float32", "float64")
 @pytest.mark.parametrize("temperature", [None, 0.5], ids=["T=1", "T=0.5"])
 @pytest.mark.parametrize(
@@ -457,6 +477,7 @@ def test_all_ones_pull_nothing_through_softmax(backend: Backend, function: Any) 
     assert logits.grad.abs().max().item() <= 4 * ulps.eps("float64")
 
 
+@both_paths
 @pytest.mark.dtypes("float32", "float64")
 @pytest.mark.parametrize("signed", [False, True], ids=["plain", "return_sign"])
 def test_backward_of_logsumexp(backend: Backend, dtype: str, *, signed: bool) -> None:
@@ -475,6 +496,7 @@ def test_backward_of_logsumexp(backend: Backend, dtype: str, *, signed: bool) ->
         )
 
 
+@both_paths
 @pytest.mark.dtypes("float32", "float64")
 def test_backward_of_logsumexp_without_weights(backend: Backend, dtype: str) -> None:
     """p, to 4 ULP, also where the gap is wide."""
@@ -484,6 +506,7 @@ def test_backward_of_logsumexp_without_weights(backend: Backend, dtype: str) -> 
     assert_ulps(given.grad.numpy(), oracle.softmax(x, where=where), dtype=dtype, bound=4.0)
 
 
+@both_paths
 @pytest.mark.parametrize(
     ("row", "expected"),
     [([-INF, -INF], [0.0, 0.0]), ([0.0, INF], [NAN, NAN]), ([0.0, NAN], [NAN, NAN]), ([0.0, -INF], [1.0, 0.0])],
@@ -498,6 +521,7 @@ def test_backward_of_logsumexp_at_infinity(
     np.testing.assert_array_equal(x.grad.numpy(), expected)
 
 
+@both_paths
 def test_an_empty_or_vanishing_sum_has_derivative_0(backend: Backend) -> None:
     x = backend.array([[1.0, 1.0], [NAN, INF], [2.0, 2.0]], "float64").requires_grad_()
     b = backend.array([[1.0, -1.0], [0.0, 0.0], [0.0, 0.0]], "float64").requires_grad_()
@@ -536,6 +560,7 @@ NORMALIZERS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 }
 
 
+@both_paths
 @pytest.mark.parametrize(("function", "values"), NORMALIZERS.values(), ids=NORMALIZERS)
 def test_gradcheck_of_the_others(backend: Backend, function: Any, values: tuple[Any, ...]) -> None:
     """Reverse, forward, and reverse twice."""
