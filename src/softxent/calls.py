@@ -71,9 +71,9 @@ class Call:
         seed = {next(iter(self.formula.COTANGENTS)): self.start(self.results, None)[0]}
         operands = {**self.operands, **seed, **{name: self.form.inward(x) for name, x in arrays.items()}}
         found = backend.evaluate(getattr(self.formula, name), operands, axis=self.form.axis, **self.static)
-        return self._outward(self.like, backend.summed_to(found, self.operands[self.like]))
+        return self._outward(self.like, found)
 
     def _outward(self, name: str, x: Array) -> Array:
-        given = self.given[name]
-        x = self.form.returned(x, tuple(given.shape), per_example=self.per_example)
-        return self.form.backend.astype(x, given.dtype, copy=False)
+        given, backend = self.given[name], self.form.backend
+        x = backend.quietly(self.form.returned, x, tuple(given.shape), per_example=self.per_example)
+        return backend.quietly(backend.astype, x, given.dtype, copy=False)

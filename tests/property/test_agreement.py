@@ -32,7 +32,8 @@ PRECISIONS = ("float16", "bfloat16", "float32", "float64")
 EXACT = mpf(10) ** -38  # mparray has 50 digits; offsets and gaps of 1e8 may take some
 
 precision = pytest.mark.parametrize("dtype", PRECISIONS)
-# Derivatives by torch's autograd, by jax's transformations, and by ours on all members that have neither.
+# Derivatives by torch's autograd, by jax's transformations, and by ours: on everything but jax, which compiles too much
+# for that (`test_gradients` has it).
 differentiable = pytest.mark.backends("torch", "jax", "numpy-readonly")
 
 
@@ -66,13 +67,17 @@ def applied(backend: Backend, function: Callable[..., Any], arguments: dict[str,
 
 
 def pulled(
-    backend: Backend, function: Callable[..., Any], arguments: dict[str, Any], by: list[str], seed: Any, **static: Any
+    backend: Backend,
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    by: list[str],
+    seed: Any,
+    *,
+    ours: bool,
+    **static: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """The result and the derivatives of Σ seed · result by the arguments named.
-
-    By the library's own automatic differentiation where it has one, by ours elsewhere.
-    """
-    if backend.autodiff is None:
+    """The result and the derivatives of Σ seed · result by the arguments named, by the library or by us (``ours``)."""
+    if ours:
         result, back = backend.call(softxent.vjp(function, tuple(by)), **arguments, **static)
         return result, dict(zip(by, backend.call(back, seed), strict=True))
     if backend.autodiff == "torch":
@@ -101,10 +106,10 @@ def taking(members: list[Backend], batch: Batch) -> list[Backend]:
 
 
 def beside(backend: Backend, backends: list[Backend], dtype: str) -> list[Backend]:
-    """The backend, or in place of one that has no autodiff all of those, for the same draws."""
+    """The backend; or, in place of NumPy, all whose derivatives are to be ours, for the same draws."""
     if backend.autodiff:
         return [backend]
-    return [one for one in having(backends, dtype) if not one.autodiff and not one.exact]
+    return [one for one in having(backends, dtype) if one.autodiff != "jax" and not one.exact]
 
 
 def having(backends: list[Backend], dtype: str) -> list[Backend]:
@@ -465,7 +470,7 @@ def test_derivative_of_the_loss_of_a_label_is_exact_to_4_ulp_and_the_gap(
 ) -> None:
     """Integer labels: derivatives by the logits <= 4 + g ULP, at ties and at the label; halves correctly rounded."""
     precise = compute_dtype(dtype)
-    members = beside(backend, backends, dtype)
+    members, ours = beside(backend, backends, dtype), backend.autodiff is None
 
     @examples(60, dtype, backend)
     @given(batches(dtype, shapes=shapes_for(dtype)))
@@ -485,6 +490,7 @@ def test_derivative_of_the_loss_of_a_label_is_exact_to_4_ulp_and_the_gap(
                 arguments,
                 ["logits"],
                 one.array(np.ones(batch.batch), precise),
+                ours=ours,
                 axis=batch.axis,
                 reduction="none",
             )
@@ -500,7 +506,7 @@ def test_derivatives_of_the_loss_are_exact_with_every_combination_of_options(
 ) -> None:
     """By logits, soft labels, class weights, sample weights and temperature: (4 + g) u Σ of the absolute terms."""
     precise = compute_dtype(dtype)
-    members = beside(backend, backends, dtype)
+    members, ours = beside(backend, backends, dtype), backend.autodiff is None
 
     @examples(40, dtype, backend)
     @given(calls(dtype))
@@ -516,7 +522,7 @@ def test_derivatives_of_the_loss_are_exact_with_every_combination_of_options(
         for name in by:
             exact = whole.gradient(name, cotangent)
             tolerance = whole.spread(name, partial(bounds.RULES[name], rule), np.abs(cotangent))
-            # The sum over rows, the product with the cotangent, and the last rounding, which that does not make smaller.
+            # The sum over rows, the product with the cotangent, and the last rounding, which comes after both.
             tolerance = tolerance + exact.absolute * (cotangent.size + 2) * mpf(eps(precise))
             tolerance = bounds.rounded_once(tolerance, exact.value, precise)
             expected[name] = exact.value, tolerance
@@ -527,6 +533,7 @@ def test_derivatives_of_the_loss_are_exact_with_every_combination_of_options(
                 arguments_of(one, call, dtype),
                 by,
                 one.array(cotangent, precise),
+                ours=ours,
                 **static_of(call, reduction="none"),
             )
             assert_within(one, f"cross_entropy {call}", result, values, loose, precise, flush)
@@ -548,7 +555,7 @@ def test_pullbacks_of_the_normalizers_are_exact_to_their_absolute_terms(
 ) -> None:
     """Random cotangents on softmax, log_softmax and logsumexp: (4 + g) u Σ of the absolute terms."""
     precise = compute_dtype(dtype)
-    members = beside(backend, backends, dtype)
+    members, ours = beside(backend, backends, dtype), backend.autodiff is None
 
     @examples(32, dtype, backend)
     @given(st.data(), batches(dtype, shapes=SHAPES[3:5]))
@@ -572,7 +579,8 @@ def test_pullbacks_of_the_normalizers_are_exact_to_their_absolute_terms(
             for one in members:
                 arguments = {"logits": one.array(batch.logits, dtype)}
                 arguments |= {name: on(one, v, precise) for name, v in options.items()}
-                _, grads = pulled(one, function, arguments, ["logits"], one.array(g, dtype), axis=batch.axis)
+                seed = one.array(g, dtype)
+                _, grads = pulled(one, function, arguments, ["logits"], seed, ours=ours, axis=batch.axis)
                 assert_within(one, what, grads["logits"], exact.value, tolerance, dtype, flush)
 
     law()
@@ -597,7 +605,7 @@ def test_pullback_of_logsumexp_is_exact_to_its_condition_number(
 ) -> None:
     """By x: b e^x / Σ b e^x; by b: e^x / Σ b e^x, 0 where b is 0."""
     precise = compute_dtype(dtype)
-    members = beside(backend, backends, dtype)
+    members, ours = beside(backend, backends, dtype), backend.autodiff is None
 
     @examples(24, dtype, backend)
     @given(st.data(), batches(dtype, shapes=SHAPES[3:5]))
@@ -618,11 +626,10 @@ def test_pullback_of_logsumexp_is_exact_to_its_condition_number(
         for one in members:
             arguments = {"x": one.array(batch.logits, dtype)}
             arguments |= {name: on(one, v, dtype) for name, v in options.items()}
-            function: Any = first_of_two if options and one.autodiff else softxent.logsumexp
-            static = {"return_sign": True} if options and not one.autodiff else {}
-            _, grads = pulled(
-                one, function, arguments, list(arguments), one.array(g, dtype), axis=batch.axis, **static
-            )
+            function: Any = first_of_two if options and not ours else softxent.logsumexp
+            static = {"return_sign": True} if options and ours else {}
+            seed = one.array(g, dtype)
+            _, grads = pulled(one, function, arguments, list(arguments), seed, ours=ours, axis=batch.axis, **static)
             for name, exact in (("x", by_x), ("b", by_b)):
                 if name in grads:
                     tolerance = finally_in(dtype, exact.value, bounds.vjp_terms(exact.absolute, widest, precise, g=g))

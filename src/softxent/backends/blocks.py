@@ -70,8 +70,12 @@ class Backend(generic.Backend):
                     sums[name].append(x)
                 else:
                     out[name][_at(cut, block)] = x
-        added = {name: self.adopt(self.sum(self.stack(parts, axis=-1), axis=-1)) for name, parts in sums.items()}
+        added = {name: self.quietly(self._added, parts) for name, parts in sums.items()}
         return tuple(added[name] if name in shared else out[name] for name in by)
+
+    def _added(self, parts: list[Array]) -> Array:
+        """The sum of arrays, pairwise."""
+        return self.adopt(self.sum(self.stack(parts, axis=-1), axis=-1))
 
     def _blocks(self, operands: Mapping[str, Any], axis: int) -> tuple[int, list[slice]]:
         """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough."""

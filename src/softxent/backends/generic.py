@@ -180,7 +180,7 @@ class Backend:
         if not by:
             return ()
         found = self.evaluate(formula.pullback, {**operands, **cotangents}, by=by, axis=axis, **static)
-        return tuple(self.summed_to(x, operands[name]) for name, x in zip(by, found, strict=True))
+        return tuple(self.quietly(self.summed_to, x, operands[name]) for name, x in zip(by, found, strict=True))
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """Any function of a formula's, on operands as for ``run``: its value, pullback or another derivative."""
@@ -201,7 +201,7 @@ class Backend:
             if axes:
                 line = self._in_line(x, axes)
                 x = self.reshape(self.sum(line, axis=-1), operand.shape)
-        return self.quietly(self.astype, self.adopt(x), operand.dtype, copy=False)
+        return self.astype(self.adopt(x), operand.dtype, copy=False)
 
     def _in_line(self, x: Array, axes: tuple[int, ...]) -> Array:
         """The axes flattened into the last one, which is contiguous, so that a sum over it is pairwise."""
