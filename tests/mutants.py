@@ -22,6 +22,8 @@ LAWS = ("tests/property/test_laws.py",)
 ERRORS = ("tests/test_errors.py",)
 TORCH = ("tests/test_torch.py",)
 DASK = ("tests/test_dask.py",)
+GRADIENTS = ("tests/test_gradients.py",)
+DIRECTIONS = ("tests/property/test_directions.py",)
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,14 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "the pivot removed: the derivative of a hit no longer goes through the label",
-        "formulas/cross_entropy.py",
+        "formulas/loss_rows.py",
         "return ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), s.log_total - gap)",
         "return s.log_total - gap",
         TORCH,
     ),
     Mutant(
         "log1p replaced by log: confident predictions lose their loss",
-        "formulas/cross_entropy.py",
+        "formulas/loss_rows.py",
         "ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), ",
         "ops.where(at_label(ops, s.lead, label), ops.log(1.0 + s.beside_lead), ",
         VALUES,
@@ -66,9 +68,9 @@ MUTANTS = (
     ),
     Mutant(
         "the validity factor as a where: a label out of range has derivative 0 instead of NaN",
-        "formulas/cross_entropy.py",
-        "surprise = against_label(ops, x, label, axis, temperature) * validity",
-        "surprise = ops.where(valid, against_label(ops, x, label, axis, temperature), nan)",
+        "formulas/loss_rows.py",
+        "surprise = against_label(ops, r.x, r.label, axis, r.temperature) * r.validity",
+        "surprise = ops.where(r.valid, against_label(ops, r.x, r.label, axis, r.temperature), nan)",
         (*TORCH, *EXAMPLES),
     ),
     Mutant(
@@ -88,8 +90,8 @@ MUTANTS = (
     Mutant(
         "W dropped from the denominator",
         "formulas/cross_entropy.py",
-        'counted = only(ops, active, one) if mass == "count" else only(ops, present, share)',
-        "counted = only(ops, active, one)",
+        'counted = only(ops, active, ops.ones_like(r.share)) if mass == "count" else only(ops, r.present, share)',
+        "counted = only(ops, active, ops.ones_like(r.share))",
         EXAMPLES,
     ),
     Mutant(
@@ -102,8 +104,8 @@ MUTANTS = (
     Mutant(
         "ignored examples counted in the mean",
         "formulas/cross_entropy.py",
-        'counted = only(ops, active, one) if mass == "count" else only(ops, present, share)',
-        'counted = one if mass == "count" else share',
+        'counted = only(ops, active, ops.ones_like(r.share)) if mass == "count" else only(ops, r.present, share)',
+        'counted = ops.ones_like(r.share) if mass == "count" else share',
         EXAMPLES,
     ),
     Mutant(
@@ -122,7 +124,7 @@ MUTANTS = (
     ),
     Mutant(
         "0 · log 0 unguarded",
-        "formulas/cross_entropy.py",
+        "formulas/targets.py",
         "return a * ops.where((a == 0) & infinite, 0.0, y)",
         "return a * y",
         EXAMPLES,
@@ -137,8 +139,8 @@ MUTANTS = (
     Mutant(
         "the soft cap by tanh: its derivative has no digits left at large logits",
         "formulas/logits.py",
-        "cap * (side * rise / (1.0 + decay))",
-        "cap * ops.tanh(ratio)",
+        "return infinite, ratio, side * rise / (1.0 + decay)",
+        "return infinite, ratio, ops.tanh(ratio)",
         (*TORCH, *VALUES),
     ),
     Mutant(
@@ -171,7 +173,7 @@ MUTANTS = (
     ),
     Mutant(
         "rows of sample weight 0 differentiated",
-        "formulas/cross_entropy.py",
+        "formulas/participation.py",
         "return operand if constant is operand else ops.where(sample_weight == 0, constant, operand)",
         "return operand",
         (*TORCH, *EXAMPLES),
@@ -197,13 +199,174 @@ MUTANTS = (
         "        if other is not None:\n            continue",
         ERRORS,
     ),
+    Mutant(
+        "the derivative at the largest logit as 1 - p",
+        "formulas/shift.py",
+        "return s.beside_lead / (1.0 + s.beside_lead)",
+        "return 1.0 - 1.0 / (1.0 + s.beside_lead)",
+        GRADIENTS,
+    ),
+    Mutant(
+        "the pullback of log_softmax at the largest logit as a difference",
+        "formulas/log_softmax.py",
+        "at_lead = own * shortfall(s) - beside / (1.0 + s.beside_lead)",
+        "at_lead = own - (own + beside) / (1.0 + s.beside_lead)",
+        (*VALUES, *GRADIENTS),
+    ),
+    Mutant(
+        "the pullback of softmax not centred",
+        "formulas/shift.py",
+        "    t = t - ops.where(has_most, ops.take_along_axis(t, lead, axis=axis), 0.0)",
+        "    t = t + 0.0",
+        (*VALUES, *GRADIENTS),
+    ),
+    Mutant(
+        "variances by 1 - p: the Hessian's diagonal of confident predictions is lost",
+        "formulas/shift.py",
+        "return p * ops.put_along_axis(1.0 - p, lead, lacking, axis=axis)",
+        "return p * (1.0 - p)",
+        GRADIENTS,
+    ),
+    Mutant(
+        "a logit of -inf in the derivative by the temperature",
+        "formulas/logits.py",
+        "moment = ops.sum(dz * ops.where(gaps == -inf, 0.0, gaps), axis=axis, keepdims=True)",
+        "moment = ops.sum(dz * gaps, axis=axis, keepdims=True)",
+        GRADIENTS,
+    ),
+    Mutant(
+        "what a z-loss adds to the derivative by the temperature left out",
+        "formulas/logits.py",
+        "return 0.0 - (moment + offset) / temperature",
+        "return 0.0 - moment / temperature",
+        (*GRADIENTS, *DIRECTIONS),
+    ),
+    Mutant(
+        "an infinite loss pulled back to soft labels",
+        "formulas/cross_entropy.py",
+        "by_a = factor * ops.where(ops.isinf(surprise), 0.0, surprise)",
+        "by_a = factor * surprise",
+        GRADIENTS,
+    ),
+    Mutant(
+        "W taken for a constant in the derivative by soft labels",
+        "formulas/cross_entropy.py",
+        "return by_q if weight is None else by_q + g_share * (weight - r.share) / total",
+        "return by_q",
+        (*GRADIENTS, *DIRECTIONS),
+    ),
+    Mutant(
+        "rows of sample weight 0 pulled back",
+        "formulas/cross_entropy.py",
+        "active = None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)",
+        "active = None",
+        GRADIENTS,
+    ),
+    Mutant(
+        "no derivative by a sample weight of 0",
+        "formulas/cross_entropy.py",
+        "by_weight = g * finite_where(ops, idle, loss)",
+        "by_weight = g * ops.where(idle, 0.0, loss)",
+        GRADIENTS,
+    ),
+    Mutant(
+        "classes and rows that take no part pulled back",
+        "formulas/cross_entropy.py",
+        "return only(ops, r.kept, dz)",
+        "return dz",
+        GRADIENTS,
+    ),
+    Mutant(
+        "labels out of range with a finite derivative",
+        "formulas/cross_entropy.py",
+        "return r, (g if sample_weight is None else g * sample_weight) * r.validity",
+        "return r, (g if sample_weight is None else g * sample_weight)",
+        (*TORCH, *GRADIENTS),
+    ),
+    Mutant(
+        "the curvature of the soft cap left out of the Hessian",
+        "formulas/cross_entropy.py",
+        "hx = cap.pulled(hx + cap.curvature * over(dz, r.heat) * v)",
+        "hx = cap.pulled(hx)",
+        GRADIENTS,
+    ),
+    Mutant(
+        "the z-loss left out of the Hessian",
+        "formulas/cross_entropy.py",
+        "hz = hz + 2.0 * factor * z_loss * r.share * p * ops.sum(p * t, axis=axis, keepdims=True)",
+        "hz = hz + 0.0",
+        GRADIENTS,
+    ),
+    Mutant(
+        "the prior's rescaling left out of its derivative",
+        "formulas/targets.py",
+        "centred = epsilon * (g - ops.sum(g * u, axis=axis, keepdims=True)) / divisor(ops, mass)",
+        "centred = epsilon * g / divisor(ops, mass)",
+        (*GRADIENTS, *DIRECTIONS),
+    ),
+    Mutant(
+        "absent weights of logsumexp with a derivative",
+        "formulas/logsumexp.py",
+        "only(ops, kept, w.half * (w.half / whole))",
+        "w.half * (w.half / whole)",
+        GRADIENTS,
+    ),
+    Mutant(
+        "the denominator of a mean taken for a constant",
+        "reductions.py",
+        "return per_row, -per_row * (backend.adopt(backend.sum(loss)) / count)",
+        "return per_row, zero",
+        GRADIENTS,
+    ),
+    Mutant(
+        "the derivative of a mean over nothing by 0",
+        "reductions.py",
+        "per_row = backend.where(nothing, zero, g / count)",
+        "per_row = g / count",
+        GRADIENTS,
+    ),
+    Mutant(
+        "blocks overwrite what rows share",
+        "backends/blocks.py",
+        "sums[name].append(x)",
+        "sums[name][:] = [x]",
+        GRADIENTS,
+    ),
+    Mutant(
+        "what was broadcast along several class axes not added up",
+        "layout.py",
+        "x = self.backend.sum(x, axis=broadcast, keepdims=True) if broadcast else x",
+        "x = x[..., :1] if broadcast else x",
+        GRADIENTS,
+    ),
+    Mutant(
+        "masses with a graph that they do not need",
+        "backends/torch.py",
+        "ctx.constant = [not names & by for by in sources]",
+        "ctx.constant = [False for by in sources]",
+        ("tests/test_torch_rule.py",),
+    ),
+    Mutant(
+        "forward mode of log_softmax without the mean",
+        "formulas/log_softmax.py",
+        "return ops.astype(only(ops, where, t - mean), result, copy=False)",
+        "return ops.astype(only(ops, where, t + 0.0 * mean), result, copy=False)",
+        TORCH,
+    ),
+    Mutant(
+        "written in place under vmap",
+        "backends/torch.py",
+        "scatter = torch.scatter if recorded or _transformed() else torch.Tensor.scatter_",
+        "scatter = torch.scatter if recorded else torch.Tensor.scatter_",
+        TORCH,
+    ),
 )
 
 
 def failing(source: Path, tests: tuple[str, ...]) -> str:
     """The first test that fails on ``source``; empty if all pass."""
     command = [sys.executable, "-m", "pytest", *tests, "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
-    for backend in ("numpy", "torch", "dask"):
+    for backend in ("numpy", "torch", "dask", *(("mparray",) if set(DIRECTIONS) & set(tests) else ())):
         command += ["--backend", backend]
     environment = {
         **os.environ,
