@@ -269,7 +269,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> hvp(cross_entropy)(np.asarray([0.0, 1.0]), 0, vector=np.asarray([1.0, 0.0]))
     array([ 0.19661193, -0.19661193])
     """
-    known = _Function.of(f, None, "hvp", of_one_value=True)
+    known = _Function.of(f, 0, "hvp", of_one_value=True, by_logits=True)
 
     def times_vector(*args: Any, vector: Any, **kwargs: Any) -> Any:
         call, _ = known.called(args, kwargs)
@@ -318,7 +318,7 @@ def hessian_diagonal(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> hessian_diagonal(cross_entropy)(np.asarray([40.0, 0.0]), 0)
     array([4.24835426e-18, 4.24835426e-18])
     """
-    known = _Function.of(f, None, "hessian_diagonal", of_one_value=True)
+    known = _Function.of(f, 0, "hessian_diagonal", of_one_value=True, by_logits=True)
 
     def diagonal(*args: Any, **kwargs: Any) -> Any:
         call, _ = known.called(args, kwargs)
@@ -343,8 +343,10 @@ class _Function:
     several: bool
 
     @classmethod
-    def of(cls, f: Any, argnums: Argnums | None, user: str, *, of_one_value: bool = False) -> _Function:
-        """Look the function up, and the arguments that ``argnums`` names; the logits, if it is None."""
+    def of(
+        cls, f: Any, argnums: Argnums, user: str, *, of_one_value: bool = False, by_logits: bool = False
+    ) -> _Function:
+        """Look the function up, and the arguments that ``argnums`` names; ``by_logits`` even those that are fixed."""
         given, args = f, ()
         kwargs: dict[str, Any] = {}
         while isinstance(f, partial):
@@ -368,7 +370,7 @@ class _Function:
         sources = set().union(*formula.COTANGENTS.values())
         names = tuple(name for name in signature.parameters if name in sources)
         free = _positional(signature)[len(args) :]
-        argnums = names[0] if argnums is None else argnums
+        argnums = names[0] if by_logits else argnums
         wanted = argnums if isinstance(argnums, tuple) else (argnums,)
         by = tuple(_argument(one, free, names, f.__name__) for one in wanted)
         if len(set(by)) < len(by):

@@ -70,12 +70,14 @@ class Backend(generic.Backend):
 
         return tuple(map(result, range(len(samples)), samples)) if several else result(None, samples)
 
-    def summed_to(self, x: Array, operand: Array) -> Array:
-        """By Dask's own tree of sums over blocks, which takes unknown sizes."""
-        if operand.ndim == 0:
-            return self.astype(x.sum(), operand.dtype)
-        axes = tuple(d for d in range(x.ndim) if operand.shape[d] == 1 and x.shape[d] != 1)
-        return self.astype(x.sum(axis=axes, keepdims=True) if axes else x, operand.dtype)
+    def sum_over(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """By Dask's tree of reductions, each by the blocks' own library."""
+        return da.reduction(x, _sum_over, _sum_over, axis=axes, keepdims=True, dtype=x.dtype)
+
+
+def _sum_over(block: Any, axis: tuple[int, ...], keepdims: bool) -> Any:  # noqa: ARG001, FBT001 - as Dask calls it
+    """One block, or the sums of several, added up."""
+    return _inner(block).sum_over(block, axis)
 
 
 def _in_step(arrays: dict[str, Array], axis: int) -> dict[str, Array]:
@@ -91,11 +93,16 @@ def _in_step(arrays: dict[str, Array], axis: int) -> dict[str, Array]:
 
 def _on_block(function: Callable[..., Any], names: tuple[str, ...], keywords: dict[str, Any], *blocks: Any) -> Any:
     """Evaluate on the arrays inside one block, by their own library's backend."""
-    inner = backend_of(blocks[0])
+    return _inner(blocks[0]).evaluate(function, dict(zip(names, blocks, strict=True)), **keywords)
+
+
+def _inner(block: Any) -> generic.Backend:
+    """The backend of the library that a block belongs to."""
+    inner = backend_of(block)
     if inner is None:
-        msg = f"Dask blocks hold {type(blocks[0]).__name__}, which is no array"
+        msg = f"Dask blocks hold {type(block).__name__}, which is no array"
         raise TypeError(msg)
-    return inner.evaluate(function, dict(zip(names, blocks, strict=True)), **keywords)
+    return inner
 
 
 def _sample(x: Array, axis: int) -> Any:

@@ -194,21 +194,22 @@ class Backend:
 
     def summed_to(self, x: Array, operand: Array) -> Array:
         """What an operand that was broadcast gets back: the sum over all that it met, in its dtype."""
-        if operand.ndim == 0:
-            x = self.sum(self._in_line(x, tuple(range(x.ndim))))
-        else:
-            axes = tuple(d for d in range(x.ndim) if operand.shape[d] == 1 and x.shape[d] != 1)
-            if axes:
-                line = self._in_line(x, axes)
-                x = self.reshape(self.sum(line, axis=-1), operand.shape)
-        return self.astype(self.adopt(x), operand.dtype, copy=False)
+        number = operand.ndim == 0
+        axes = tuple(d for d in range(x.ndim) if number or (operand.shape[d] == 1 and x.shape[d] != 1))
+        x = self.sum_over(x, axes) if axes else x
+        return self.astype(self.adopt(self.reshape(x, ()) if number else x), operand.dtype, copy=False)
 
-    def _in_line(self, x: Array, axes: tuple[int, ...]) -> Array:
-        """The axes flattened into the last one, which is contiguous, so that a sum over it is pairwise."""
+    def sum_over(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """The sum over axes, which stay with size 1; they are made one contiguous axis, so that it is pairwise."""
         others = tuple(d for d in range(x.ndim) if d not in axes)
-        x = self.permute_dims(x, (*others, *axes))
-        kept = x.shape[: len(others)]
-        return self.reshape(x, (*kept, prod(x.shape[len(kept) :])))
+        moved = self.permute_dims(x, (*others, *axes))
+        kept = moved.shape[: len(others)]
+        line = self._in_order(moved, (*kept, prod(moved.shape[len(kept) :])))
+        return self.reshape(self.sum(line, axis=-1), tuple(1 if d in axes else n for d, n in enumerate(x.shape)))
+
+    def _in_order(self, x: Array, shape: tuple[int, ...]) -> Array:
+        """Of that shape, with memory in the order of the axes: what is flattened on the way has no strides left."""
+        return self.reshape(self.reshape(x, (-1,)), shape)
 
     def must_move(self, x: Array, axis: int) -> bool:
         """Whether a sum along the axis would be a plain one, whose error grows with the number of classes."""
@@ -219,4 +220,4 @@ class Backend:
         if getattr(x, "ndim", 0) == 0:
             return x
         x = self.moveaxis(x, axis, -1)
-        return self.reshape(self.reshape(x, (-1,)), x.shape)
+        return self._in_order(x, x.shape)

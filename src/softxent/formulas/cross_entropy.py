@@ -115,7 +115,7 @@ def pullback(
     g_share = 0.0 if mass == "count" else g_mass if sample_weight is None else g_mass * sample_weight
     rules: dict[str, Callable[[], Array]] = {}
     if z_loss is not None:
-        log_z = log_of_sum(ops, r.x, axis, r.temperature)
+        log_z = normaliser(ops, r, axis)
         square = factor * log_z * log_z
         g_share = g_share + z_loss * square
         rules["z_loss"] = lambda: only(ops, r.present, r.share * square)
@@ -169,27 +169,33 @@ def by_final_logits(
     ops: Any, r: Rows, s: Shifted, p: Array, factor: Array, z_loss: Array | float | None, axis: int
 ) -> Array:
     """A p - a + 2 λ W lse p, times the factor; 0 for what takes no part."""
-    normaliser = None if z_loss is None else of_normaliser(ops, r, factor, z_loss, axis)
+    by_lse = None if z_loss is None else of_normaliser(ops, r, factor, z_loss, axis)
     if r.a is None:
         own = factor * r.share
         lacking = ops.where(
             at_label(ops, s.lead, r.label), shortfall(s), 1.0 - ops.take_along_axis(p, r.label, axis=axis)
         )
         at = 0.0 - own * lacking
-        if normaliser is not None:
-            at = at + normaliser * ops.take_along_axis(p, r.label, axis=axis)
-            own = own + normaliser
+        if by_lse is not None:
+            at = at + by_lse * ops.take_along_axis(p, r.label, axis=axis)
+            own = own + by_lse
         dz = ops.put_along_axis(own * p, r.label, at, axis=axis)
     else:
         dz = factor * less_share(ops, -r.a, s, p, axis)
-        if normaliser is not None:
-            dz = dz + normaliser * p
+        if by_lse is not None:
+            dz = dz + by_lse * p
     return only(ops, r.kept, dz)
 
 
 def of_normaliser(ops: Any, r: Rows, factor: Array, z_loss: Array | float, axis: int) -> Array:
     """2 λ W lse, times the factor: the derivative of the z-loss by the normaliser."""
-    return 2.0 * factor * product(ops, z_loss * r.share, log_of_sum(ops, r.x, axis, r.temperature))
+    return 2.0 * factor * z_loss * r.share * normaliser(ops, r, axis)
+
+
+def normaliser(ops: Any, r: Rows, axis: int) -> Array:
+    """lse, NaN if it is infinite: such a row has no derivatives."""
+    log_z = log_of_sum(ops, r.x, axis, r.temperature)
+    return ops.where(ops.isfinite(log_z), log_z, nan)
 
 
 def pulled_to_target(
