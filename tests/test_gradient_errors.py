@@ -87,6 +87,8 @@ FUNCTIONS = refused(
             partial(theirs, labels=1)
         ),
         stranger("grad", "softxent.gradients.vjp(softmax)"): lambda _: grad(vjp(softmax)),
+        "grad must be given a function, got an array; pass the function and call what comes back, "
+        "grad(cross_entropy)(logits, labels)": lambda _: grad(cross_entropy(np.zeros(3), 0)),
         "vjp must be given a function with a derivative, got one_hot, whose labels are integers": lambda _: vjp(
             one_hot
         ),
@@ -154,7 +156,7 @@ CALLS = refused(
         ),
         "cross_entropy: too many positional arguments": lambda _: vjp(cross_entropy)(np.zeros(3), 0, -1),
         "softmax: too many positional arguments": lambda _: vjp(softmax)(np.zeros(3), -1),
-        "hvp(cross_entropy)() missing 1 required keyword-only argument: 'vector'": lambda _: hvp(cross_entropy)(
+        "vector must be an array of shape (3,), got None; pass vector=...": lambda _: hvp(cross_entropy)(
             np.zeros(3), 0
         ),
     },
@@ -191,10 +193,8 @@ def test_functions_wrapped_by_jax(backend: Backend) -> None:
 
 
 def no_number(name: str, came: str) -> str:
-    return (
-        f"{name} must be a floating array to be differentiated by, got {came}; "
-        "pass an array, of no dimensions for a number"
-    )
+    hint = "" if came == "None" else f" of no dimensions, for example numpy.asarray({came})"
+    return f"{name} must be a floating array to be differentiated by, got {came}; pass an array{hint}"
 
 
 def no_float(name: str, came: str) -> str:
@@ -207,7 +207,8 @@ DIFFERENTIATED = refused(
         no_float("logits", "int32"): lambda i: grad(cross_entropy)(i.ints(LOGITS), i.y),
         no_float("logits", "bool"): lambda i: hvp(cross_entropy)(i.bools(LOGITS), i.y, vector=i.x),
         no_float("x", "int32"): lambda i: hessian_diagonal(logsumexp)(i.ints(LOGITS)),
-        no_float("labels", "int32"): lambda i: grad(cross_entropy, 1)(i.x, i.y),
+        "labels must be a floating array to be differentiated by, got dtype int32; class indices have no derivative; "
+        "pass distributions, for example one_hot(labels, C)": lambda i: grad(cross_entropy, 1)(i.x, i.y),
         no_float("weight", "int32"): lambda i: grad(cross_entropy, "weight")(i.x, i.y, weight=i.ints([1, 2, 3])),
         no_float("b", "bool"): lambda i: grad(logsumexp, "b")(i.x, b=i.bools([True, True, False])),
         no_number("temperature", "2.0"): lambda i: grad(cross_entropy, "temperature")(i.x, i.y, temperature=2.0),
@@ -234,7 +235,7 @@ def times(i: Inputs, vector: Any) -> object:
 
 
 def no_pair(came: str) -> str:
-    return f"cotangent must be a tuple of 2 arrays, as the value is, got {came}"
+    return f"cotangent must be a tuple of 2 arrays, as the value is, got {came}; pass one for each"
 
 
 def other_library(name: str) -> str:
@@ -256,31 +257,25 @@ COTANGENTS = refused(
         "cotangent must be an array, got tuple; wrap it, for example with numpy.asarray(...)": lambda i: pulled(
             i, (i.x,)
         ),
-        "cotangent must be an array of shape (4, 3), got 1.0; make it one of the library of the logits": lambda i: (
-            pulled(i, 1.0)
-        ),
-        "cotangent must be an array of shape (), got 1.0; make it one of the library of the logits": lambda i: vjp(
-            cross_entropy
-        )(i.x, i.y)[1](1.0),
-        "cotangent must be an array of shape (4, 3), got None; make it one of the library of the logits": lambda i: (
-            pulled(i, None)
-        ),
+        "cotangent must be an array of shape (4, 3), got 1.0; make it an array of  ... ": lambda i: pulled(i, 1.0),
+        "cotangent must be an array of shape (), got 1.0; make it an array of  ... ": lambda i: vjp(cross_entropy)(
+            i.x, i.y
+        )[1](1.0),
+        "cotangent must be an array of shape (4, 3), got None; make it an array of  ... ": lambda i: pulled(i, None),
         other_library("cotangent"): lambda i: pulled(i, i.foreign(LOGITS)),
         "vector must be a floating array, got dtype int32; cast it, for example to float32": lambda i: times(
             i, i.ints(LOGITS)
         ),
         "vector must be an array, got list; wrap it, for example with numpy.asarray(...)": lambda i: times(i, LOGITS),
-        "vector must be an array of shape (4, 3), got 1; make it one of the library of the logits": lambda i: times(
-            i, 1
+        "vector must be an array of shape (4, 3), got 1; make it an array of  ... ": lambda i: times(i, 1),
+        "vector must be an array of shape (4, 3), got None; pass vector=...": lambda i: hvp(logsumexp)(
+            i.x, vector=None
         ),
-        "vector must be an array of shape (4, 3), got None; make it one of the library of the x": lambda i: hvp(
-            logsumexp
-        )(i.x, vector=None),
         other_library("vector"): lambda i: times(i, i.foreign(LOGITS)),
         no_pair(" ... "): lambda i: paired(i, i.floats(1.0)),
         no_pair("list"): lambda i: paired(i, [i.floats(1.0)] * 2),
-        no_pair("tuple"): lambda i: paired(i, (i.floats(1.0),) * 3),
-        "cotangent must be an array of shape (), got 0; make it one of the library of the logits": lambda i: paired(
+        no_pair("a tuple of 3"): lambda i: paired(i, (i.floats(1.0),) * 3),
+        "cotangent must be an array of shape (), got 0; make it an array of  ... ": lambda i: paired(
             i, (i.floats(1.0), 0)
         ),
         # What comes beside the value has no derivative, and so no cotangent.
@@ -321,7 +316,7 @@ def test_refused_on_every_backend(backend: Backend, bad: Bad) -> None:
 
 
 def not_of(name: str, logits: str) -> str:
-    return f"{name} must be of the library of the {logits}, numpy, got  ... "
+    return f"{name} must be of the same library as {logits}, got  ...  beside numpy; convert one of them"
 
 
 BESIDE_NUMPY = refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from softxent import formulas
@@ -194,7 +194,8 @@ def vjp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any,
 
     Notes
     -----
-    - A cotangent is not looked at where ``where`` drops classes. A constant one pulls back to 0 through softmax.
+    - A cotangent of softmax or log_softmax is not looked at where ``where`` drops classes. A constant one pulls back
+      to 0 through softmax, but for rounding.
     - Each derivative is within (4 + g) u Σ of the absolute values of the terms that it is a sum of: p_i (1 - p_i) g_i
       and p_i p_j g_j for softmax, also where a probability is next to 1.
 
@@ -271,7 +272,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     """
     known = _Function.of(f, 0, "hvp", of_one_value=True, by_logits=True)
 
-    def times_vector(*args: Any, vector: Any, **kwargs: Any) -> Any:
+    def times_vector(*args: Any, vector: Any = None, **kwargs: Any) -> Any:
         call, _ = known.called(args, kwargs)
         vector = _like(call, "vector", vector, call.given[call.like])
         return call.second("hvp", vector=vector)
@@ -386,7 +387,7 @@ class _Function:
             kind = kind_of(x.dtype) if hasattr(x, "dtype") else ""
             if kind != "floating" and (kind or x is None or isinstance(x, Real)):  # what is no array at all is refused
                 came = f"dtype {dtype_name(x.dtype)}" if kind else repr(x)
-                hint = "cast it, for example to float32" if kind else "pass an array, of no dimensions for a number"
+                hint = _remedy(name, x, kind)
                 msg = f"{name} must be a floating array to be differentiated by, got {came}; {hint}"
                 raise TypeError(msg)
         return self.call(**arguments), self.by
@@ -431,6 +432,11 @@ def _stranger(f: Any, given: Any, user: str) -> str:
     """The error for what is no function of softxent with derivatives."""
     if f is one_hot:
         return f"{user} must be given a function with a derivative, got one_hot, whose labels are integers"
+    if backend_of(f) is not None:
+        return (
+            f"{user} must be given a function, got an array; pass the function and call what comes back, "
+            f"{user}(cross_entropy)(logits, labels)"
+        )
     inner: Any = getattr(f, "__wrapped__", None)
     if _known(inner) is not None:
         name = inner.__name__
@@ -447,13 +453,23 @@ def _stranger(f: Any, given: Any, user: str) -> str:
     )
 
 
+def _remedy(name: str, x: Any, kind: str) -> str:
+    """What to do about an argument that has no derivative."""
+    if name == "labels":
+        return "class indices have no derivative; pass distributions, for example one_hot(labels, C)"
+    if kind:
+        return "cast it, for example to float32"
+    return "pass an array" if x is None else f"pass an array of no dimensions, for example numpy.asarray({x})"
+
+
 def _argument(one: Any, positional: tuple[str, ...], names: tuple[str, ...], function: str) -> str:
     """The name of an argument given by position, among those that are left to give, or by name."""
-    if isinstance(one, int) and not isinstance(one, bool) and 0 <= one < len(positional):
-        one = positional[one]
+    place = int(one) if isinstance(one, Integral) and not isinstance(one, bool) else -1
+    if 0 <= place < len(positional):
+        one = positional[place]
     if isinstance(one, str) and one in names:
         return one
-    places = ", ".join(f"{place} for {name}" for place, name in enumerate(positional))
+    places = ", ".join(f"{n} for {name}" for n, name in enumerate(positional))
     positions = f"positions ({places}) or " if places else ""
     hint = "; pass several as a tuple" if isinstance(one, list) else ""
     msg = f"argnums must be {positions}names among {', '.join(names)} for {function}, got {one!r}{hint}"
@@ -470,16 +486,21 @@ def _like(call: Call, name: str, x: Any, value: Any) -> Any:
     """A cotangent or vector of the same library and shape as a value; of a pair, a pair."""
     if isinstance(value, tuple):
         if not isinstance(x, tuple) or len(x) != len(value):
-            msg = f"{name} must be a tuple of {len(value)} arrays, as the value is, got {type(x).__name__}"
+            came = f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__
+            msg = f"{name} must be a tuple of {len(value)} arrays, as the value is, got {came}; pass one for each"
             raise TypeError(msg)
         return tuple(_like(call, name, one, part) for one, part in zip(x, value, strict=True))
     shape, x = tuple(value.shape), _adopted_scalar(x)
     if x is None or isinstance(x, Real):
-        msg = f"{name} must be an array of shape {shape}, got {x!r}; make it one of the library of the {call.like}"
+        how = f"pass {name}=..." if x is None and name == "vector" else f"make it an array of {call.form.backend.label}"
+        msg = f"{name} must be an array of shape {shape}, got {x!r}; {how}"
         raise TypeError(msg)
     backend, (_, x) = adopted(**{call.like: call.given[call.like], name: x})
     if backend is not call.form.backend:
-        msg = f"{name} must be of the library of the {call.like}, {call.form.backend.label}, got {backend.label}"
+        msg = (
+            f"{name} must be of the same library as {call.like}, got {backend.label} beside "
+            f"{call.form.backend.label}; convert one of them"
+        )
         raise TypeError(msg)
     if kind_of(x.dtype) != "floating":
         msg = f"{name} must be a floating array, got dtype {dtype_name(x.dtype)}; cast it, for example to float32"

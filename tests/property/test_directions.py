@@ -71,10 +71,11 @@ def moves(name: str, x: NumPy) -> Any:
     return x != 0 if name in {"sample_weight", "smoothing_prior"} else True
 
 
-def arrays_of(call: Call) -> tuple[dict[str, NumPy], dict[str, Any]]:
+def arrays_of(call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arguments of a call that are differentiated by, all numbers made 0-d arrays, and the others."""
     given: dict[str, Any] = {"logits": call.batch.logits, "labels": call.labels, **call.options}
-    moving, still = {}, {}
+    moving: dict[str, Any] = {}
+    still: dict[str, Any] = {}
     for name, x in given.items():
         is_real = isinstance(x, float) or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
         (moving if is_real else still)[name] = np.asarray(x) if is_real else x
@@ -101,7 +102,7 @@ def test_cross_entropy_along_any_direction(call: Call) -> None:
 @given(data=st.data(), batch=batches("float64", shapes=SHAPES[2:3], kinds=KINDS))
 def test_the_others_along_any_direction(data: st.DataObject, batch: Any) -> None:
     rng = batch.rng
-    function = data.draw(st.sampled_from([softmax, log_softmax, logsumexp, smooth_labels]))
+    function: Any = data.draw(st.sampled_from([softmax, log_softmax, logsumexp, smooth_labels]))
     if function is smooth_labels:
         arrays = {
             "labels": batch.distributions(),

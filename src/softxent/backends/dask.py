@@ -81,8 +81,17 @@ def _sum_over(block: Any, axis: tuple[int, ...], keepdims: bool) -> Any:  # noqa
 
 
 def _in_step(arrays: dict[str, Array], axis: int) -> dict[str, Array]:
-    """Arrays cut into the same blocks of rows, with whole class axes. Unknown sizes are left as they are cut."""
-    first = next(iter(arrays.values()))
+    """Arrays cut into the same blocks of rows, with whole class axes. Unknown sizes have to be cut alike already."""
+    (like, first), *others = arrays.items()
+    unknown = [d for d, sizes in enumerate(first.chunks) if any(map(isnan, sizes))]
+    for name, x in others:
+        for d in unknown:
+            if x.ndim and x.shape[d] != 1 and x.numblocks[d] != first.numblocks[d]:
+                msg = (
+                    f"{name} must be cut into as many blocks as {like} along an axis of unknown size, "
+                    f"got {x.numblocks[d]} beside {first.numblocks[d]}; call compute_chunk_sizes() on both first"
+                )
+                raise ValueError(msg)
     cuts = {d: sizes for d, sizes in enumerate(first.chunks) if not any(map(isnan, sizes))}
 
     def cut(x: Array) -> Array:
