@@ -77,7 +77,12 @@ def test_a_backend_is_loaded_when_its_array_arrives(backend: Backend) -> None:
     """Its library being there is not enough, and none other comes along (Dask's blocks are NumPy's)."""
     arrival = ("import softxent", ARRAYS[backend.library])
     assert fresh(*arrival, BACKENDS) == []
-    own = {"array_api_strict": (), "dask": ("dask", "numpy")}.get(backend.library, (backend.library,))
+    own = {
+        "array_api_strict": (),
+        "dask": ("blocks", "dask", "numpy"),
+        "numpy": ("blocks", "numpy"),
+        "torch": ("blocks", "torch"),
+    }.get(backend.library, (backend.library,))
     expected = sorted(f"softxent.backends.{name}" for name in ("generic", *own))
     assert fresh(*arrival, "softxent.softmax(x)", BACKENDS) == expected
 
