@@ -22,7 +22,11 @@ LAWS = ("tests/property/test_laws.py",)
 ERRORS = ("tests/test_errors.py",)
 TORCH = ("tests/test_torch.py",)
 DASK = ("tests/test_dask.py",)
-GRADIENTS = ("tests/test_gradients.py",)
+GRADIENTS = (
+    "tests/test_gradients.py",
+    "tests/test_gradients_normalizers.py",
+    "tests/test_gradients_arrays.py",
+)
 DIRECTIONS = ("tests/property/test_directions.py",)
 
 
