@@ -186,7 +186,7 @@ MUTANTS = (
         "a mean over nothing divides by 0",
         "reductions.py",
         "mean = total / backend.where(nothing, backend.ones_like(count), count)",
-        "mean = total / count\n    nothing = nothing & (mean == mean)",
+        "mean = total / count\n        nothing = nothing & (mean == mean)",
         EXAMPLES,
     ),
     Mutant(
