@@ -21,6 +21,7 @@ EXAMPLES = ("tests/test_categorical.py", "tests/test_normalizers.py", "tests/tes
 LAWS = ("tests/property/test_laws.py",)
 ERRORS = ("tests/test_errors.py",)
 TORCH = ("tests/test_torch.py",)
+RULE = ("tests/test_torch_rule.py",)
 DASK = ("tests/test_dask.py",)
 GRADIENTS = (
     "tests/test_gradients.py",
@@ -348,14 +349,14 @@ MUTANTS = (
         "backends/torch.py",
         "ctx.constant = [not names & by for by in sources]",
         "ctx.constant = [False for by in sources]",
-        ("tests/test_torch_rule.py",),
+        RULE,
     ),
     Mutant(
         "forward mode of log_softmax without the mean",
         "formulas/log_softmax.py",
         "return ops.astype(only(ops, where, t - mean), result, copy=False)",
         "return ops.astype(only(ops, where, t + 0.0 * mean), result, copy=False)",
-        TORCH,
+        RULE,
     ),
     Mutant(
         "written in place under vmap",

@@ -86,7 +86,8 @@ FUNCTIONS = refused(
         stranger("grad", "functools.partial(<function theirs at  ... >, labels=1)"): lambda _: grad(
             partial(theirs, labels=1)
         ),
-        stranger("grad", "softxent.gradients.vjp(softmax)"): lambda _: grad(vjp(softmax)),
+        "grad must be given a function of softxent such as cross_entropy, got vjp(softmax); "
+        "for second derivatives there are hvp and hessian_diagonal": lambda _: grad(vjp(softmax)),
         "grad must be given a function, got an array; pass the function and call what comes back, "
         "grad(cross_entropy)(logits, labels)": lambda _: grad(cross_entropy(np.zeros(3), 0)),
         "vjp must be given a function with a derivative, got one_hot, whose labels are integers": lambda _: vjp(

@@ -259,6 +259,18 @@ def test_mean_by_what_it_divides_by(backend: Backend, case: Case, kind: str) -> 
         )
 
 
+@pytest.mark.parametrize("other", [0.5, -INF], ids=["finite", "infinite"])
+@pytest.mark.parametrize("by", ["logits", "weight"])
+def test_a_denominator_of_0_beside_a_loss(backend: Backend, by: str, other: float) -> None:
+    """§4: a denominator of exactly 0 gives 0 with derivative 0, whatever the losses are."""
+    logits, weight = single([[-1.25, other]]), single([0.0, 0.5])
+    arguments = placed(backend, {"logits": logits, "weight": weight})
+    labels = backend.array(np.asarray([0], dtype="int32"))
+    value, found = backend.call(value_and_grad(cross_entropy, by), labels=labels, **arguments, label_smoothing=0.25)
+    assert_equal(backend, value, np.asarray(0.0, dtype="float32"))
+    assert not backend.numpy(found).any()
+
+
 # -- the confident prediction -----------------------------------------------------------------------------------------
 
 GAPS = {"float32": (5, 10, 17, 20, 40, 80, 85), "float64": (5, 10, 17, 20, 37, 40, 80, 85, 100, 300, 700)}

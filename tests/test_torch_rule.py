@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from derivatives import BY_NAME
 
-from softxent import cross_entropy, log_softmax, logsumexp, smooth_labels, softmax
+from softxent import cross_entropy, log_softmax, logsumexp, smooth_labels, softmax, softmin
 from softxent.formulas import cross_entropy as formula
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
     from matrix import Backend
 
-pytestmark = pytest.mark.backends("torch")
+pytestmark = [
+    pytest.mark.backends("torch"),
+    # torch's own forward mode compiles its formulas with what it tells others to leave.
+    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+]
 
 Array = Any
 
@@ -190,3 +194,106 @@ def test_deepcopy(backend: Backend) -> None:
     leaf = large(backend)[0].requires_grad_()
     cross_entropy(leaf, t).backward()
     assert torch.equal(copy.deepcopy(leaf).grad, leaf.grad)
+
+
+@pytest.mark.usefixtures("no_call_is_small")
+@pytest.mark.parametrize("name", ["weight", "soft-weight", "smoothing", "sample-weight", "temperature-examples"])
+def test_batched_cotangents(backend: Backend, name: str) -> None:
+    """is_grads_batched, which jacobian(vectorize=True) uses: every row of the Jacobian is a pullback of its own."""
+    torch, case = backend.xp, BY_NAME[name]
+    arguments = {one: backend.array(array) for one, array in case.arrays("float64").items()}
+    leaves = [arguments[one].requires_grad_() for one in case.by]
+    losses = cross_entropy(arguments.pop("logits"), arguments.pop("labels"), **arguments, reduction="none")
+    units = torch.eye(len(losses), dtype=losses.dtype)
+    together = torch.autograd.grad(losses, leaves, units, is_grads_batched=True, retain_graph=True)
+    for n, unit in enumerate(units):
+        alone = torch.autograd.grad(losses, leaves, unit, retain_graph=True)
+        for one, other in zip(together, alone, strict=True):
+            torch.testing.assert_close(one[n], other, rtol=1e-15, atol=0, equal_nan=True)
+
+
+def tangents_of(backend: Backend, function: Callable[..., Any], arrays: dict[str, Array]) -> Any:
+    """What forward mode makes of a direction for every array, each a leaf that wants a gradient as well."""
+    forward = backend.xp.autograd.forward_ad
+    with forward.dual_level():
+        duals = {}
+        for name, x in arrays.items():
+            direction = backend.xp.linspace(-1.0, 2.0, x.numel(), dtype=x.dtype).reshape(x.shape)
+            duals[name] = forward.make_dual(x.clone().requires_grad_(), direction)
+        found = function(**duals)
+        return tuple(forward.unpack_dual(y).tangent for y in (found if isinstance(found, tuple) else (found,)))
+
+
+FORWARD: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "softmax": (softmax, {"logits": [[0.5, -1.25, 2], [40, 0, 0]], "temperature": 0.5}),
+    "softmax-rows": (softmax, {"logits": [[0.5, -1.25, 2], [1, 1, 0]], "temperature": [[0.5], [2.0]]}),
+    "softmin": (softmin, {"logits": [[0.5, -1.25, 2], [40, 0, 0]], "temperature": [0.5, 1.0, 2.0]}),
+    "log_softmax": (log_softmax, {"logits": [[0.5, -1.25, 2], [40, 0, 0]], "temperature": 0.5}),
+    "log_softmax-classes": (log_softmax, {"logits": [[0.5, -1.25, 2], [4, 0, 0]], "temperature": [0.5, 1.0, 2.0]}),
+    "logsumexp": (logsumexp, {"x": [[0.5, -1.25, 2], [40, 0, 0]], "b": [1.0, 0.5, 2.0]}),
+    "smooth_labels": (
+        smooth_labels,
+        {"labels": [[0.5, 0.25, 0.25]], "label_smoothing": [0.125], "smoothing_prior": [1.0, 0.5, 2.0]},
+    ),
+    "sum_and_weight": (
+        partial(cross_entropy, reduction="sum_and_weight", label_smoothing=0.125),
+        {
+            "logits": [[0.5, -1.25, 2], [4, 0, 0]],
+            "labels": [[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]],
+            "weight": [2.0, 1.0, 0.5],
+            "sample_weight": [1.0, 0.5],
+            "z_loss": 0.25,
+            "softcap": 8.0,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("function", "values"), FORWARD.values(), ids=FORWARD)
+def test_pushforward(
+    backend: Backend, function: Callable[..., Any], values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forward mode by the rule is forward mode by torch through the formula."""
+    arrays = {name: backend.array(value, "float64") for name, value in values.items()}
+    expected = tangents_of(backend, function, arrays)
+    monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
+    for one, other in zip(tangents_of(backend, function, arrays), expected, strict=True):
+        backend.xp.testing.assert_close(one, other, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.usefixtures("no_call_is_small")
+def test_forward_over_reverse_beside_a_constant_result(backend: Backend) -> None:
+    """The sign of a sum has no tangent; the logarithm's Hessian is diag(p) - p pᵀ."""
+    torch = backend.xp
+    x = backend.array([0.5, -1.25, 2.0], "float64")
+    found = torch.func.hessian(lambda x: logsumexp(x, return_sign=True)[0])(x)
+    p = torch.softmax(x, dim=-1)
+    torch.testing.assert_close(found, torch.diag(p) - p[:, None] * p, rtol=1e-14, atol=1e-17)
+
+
+@pytest.mark.parametrize("small", [-1, 2**18], ids=["rule", "formula"])
+def test_no_mass_on_a_dropped_class_to_every_order(
+    backend: Backend, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§2: q = 0 contributes exactly 0 at infinite cost, also to the derivative of the gradient by q."""
+    monkeypatch.setattr("softxent.backends.torch.Backend.small", small)
+    torch = backend.xp
+    logits = backend.array([[1.0, 2.0, 3.0]], "float64").requires_grad_()
+    q = backend.array([[0.5, 0.5, 0.0]], "float64").requires_grad_()
+    kept = backend.array([[True, True, False]])
+    (first,) = torch.autograd.grad(cross_entropy(logits, q, where=kept), logits, create_graph=True)
+    (mixed,) = torch.autograd.grad(first[0, 0], q)
+    assert mixed[0, 2].item() == 0.0
+    assert mixed[0, 0].item() != 0.0
+
+
+@pytest.mark.usefixtures("no_call_is_small")
+def test_a_count_has_no_graph(backend: Backend) -> None:
+    """However many take part, no weight moves their number."""
+    arguments = {one: backend.array(array) for one, array in BY_NAME["soft-weight"].arrays("float64").items()}
+    arguments["weight"].requires_grad_()
+    total, count = cross_entropy(
+        arguments.pop("logits"), arguments.pop("labels"), **arguments, reduction="sum_and_weight", denominator="count"
+    )
+    assert total.requires_grad
+    assert not count.requires_grad

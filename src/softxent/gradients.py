@@ -445,6 +445,11 @@ def _stranger(f: Any, given: Any, user: str) -> str:
             f"transform the result instead, for example jit({user}({name}))"
         )
     module, name = getattr(given, "__module__", None), getattr(given, "__qualname__", None)
+    if module == __name__:
+        return (
+            f"{user} must be given a function of softxent such as cross_entropy, got {name}; "
+            "for second derivatives there are hvp and hessian_diagonal"
+        )
     came = f"{module}.{name}" if module and name else repr(given)
     return (
         f"{user} must be given a function of softxent such as cross_entropy, got {came}; for others use the automatic "

@@ -86,7 +86,8 @@ class Reduction:
         per_row = backend.where(nothing, zero, g / count)
         if not self._is_weighed:
             return per_row, zero
-        return per_row, -per_row * (backend.adopt(backend.sum(loss)) / count)
+        mean = backend.where(nothing, zero, backend.adopt(backend.sum(loss)) / count)
+        return per_row, -per_row * mean
 
     @property
     def _is_weighed(self) -> bool:
@@ -98,4 +99,6 @@ class Reduction:
             return backend.full_like(backend.adopt(backend.sum(loss)), self.denominator)
         if not isinstance(self.denominator, str):
             return self.denominator
-        return backend.sum(backend.ones_like(loss) if self.denominator == "all" else mass)
+        if self.denominator == "all":
+            return backend.sum(backend.ones_like(loss))
+        return backend.sum(mass if self._is_weighed else backend.stop_gradient(mass))

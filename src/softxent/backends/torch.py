@@ -30,8 +30,8 @@ class Backend(blocks.Backend):
     small = 2**18  # entries of logits up to which torch's autograd on the formula is faster than a rule that recomputes
 
     def stop_gradient(self, x: Array) -> Array:
-        """Detached from reverse and forward mode."""
-        return x.detach()
+        """Detached from reverse and forward mode; the same tensor where neither looks on."""
+        return x.detach() if x.requires_grad or _transformed() else x
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
         """The library's own."""
@@ -44,15 +44,16 @@ class Backend(blocks.Backend):
 
     def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
         """By scatter, in place where nothing but us has seen the array."""
-        recorded = x.requires_grad or (isinstance(value, torch.Tensor) and value.requires_grad)
-        scatter = torch.scatter if recorded or _transformed() else torch.Tensor.scatter_
+        tensors = [one for one in (x, index, value) if isinstance(one, torch.Tensor)]
+        recorded = any(one.requires_grad for one in tensors) or _transformed(*tensors)
+        scatter = torch.scatter if recorded else torch.Tensor.scatter_
         return scatter(x, axis, index.to(torch.int64), value)
 
     def writable(self, operands: Mapping[str, Any]) -> bool:
         """In host memory, with no graph to record."""
         tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
         recorded = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-        return tensors[0].device.type == "cpu" and not recorded and not _transformed()
+        return tensors[0].device.type == "cpu" and not recorded and not _transformed(*tensors)
 
     def comparable(self, integers: Array) -> Array:
         """Wide unsigned integers as int64."""
@@ -109,10 +110,18 @@ class Backend(blocks.Backend):
         return torch.get_default_dtype()
 
 
-def _transformed() -> bool:
-    """Whether a compiler, a transform of torch.func or forward mode looks on, to whom writing would be visible."""
+def _transformed(*tensors: Array) -> bool:
+    """Whether a compiler, a transform of torch.func or forward mode looks on, to whom writing would be visible.
+
+    The vmap behind is_grads_batched is none of torch.func's, and tells by the tensors alone.
+    """
     transforms = torch._C._functorch  # noqa: SLF001 - there is no public way to ask
-    return torch.compiler.is_compiling() or transforms.peek_interpreter_stack() is not None or _is_forward_mode()
+    return (
+        torch.compiler.is_compiling()
+        or transforms.peek_interpreter_stack() is not None
+        or _is_forward_mode()
+        or any(transforms.is_legacy_batchedtensor(x) for x in tensors)
+    )
 
 
 def _is_forward_mode() -> bool:
@@ -164,6 +173,7 @@ class _Call:
 
 def _mark_constants(ctx: Any, output: Any, moving: Sequence[bool]) -> None:
     """Mark what has no derivative by the tensors that move: it shall have no graph."""
+    ctx.constant = None
     if isinstance(output, tuple):
         names = {name for name, moves in zip(ctx.call.names, moving, strict=True) if moves}
         sources = list(ctx.call.formula.COTANGENTS.values())
@@ -217,8 +227,9 @@ class _Rule(_TracedRule):
         call = ctx.call
         moving = {name: t for name, t in zip(call.names, tangents, strict=True) if t is not None}
         found = call.push(moving, ctx.saved_tensors)
-        if len(found) == 1:
+        if ctx.constant is None:
             return found[0]
+        found += (None,) * (len(ctx.constant) - len(found))
         return tuple(None if constant else t for constant, t in zip(ctx.constant, found, strict=True))
 
 

@@ -10,11 +10,11 @@ first two terms are -s w (1 - p_t) at a label t, and its Hessian s ((A + 2 λ W 
 """
 
 from collections.abc import Callable
-from math import nan
+from math import inf, nan
 from typing import Any
 
 from softxent.formulas.by_products import entropy, margin
-from softxent.formulas.log_softmax import less_share, log_probabilities
+from softxent.formulas.log_softmax import less_share, logarithms
 from softxent.formulas.logits import CapDerivatives, by_temperature, cap_derivatives, over, tempered
 from softxent.formulas.logsumexp import log_of_sum
 from softxent.formulas.loss_rows import Rows, against_label, laid_out, per_unit
@@ -113,16 +113,17 @@ def pullback(
         return tuple(ops.astype(logits, dtype) for _ in by)
     r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
     g_share = 0.0 if mass == "count" else g_mass if sample_weight is None else g_mass * sample_weight
+    s = shifted(ops, r.x, axis, r.temperature)
     rules: dict[str, Callable[[], Array]] = {}
     if z_loss is not None:
-        log_z = normaliser(ops, r, axis)
+        log_z = normaliser(ops, r, s)
         square = factor * log_z * log_z
         g_share = g_share + z_loss * square
         rules["z_loss"] = lambda: only(ops, r.present, r.share * square)
     if {"logits", "temperature", "softcap"} & set(by):
-        rules |= pulled_to_logits(ops, r, factor, z_loss, axis, options.get("softcap"))
+        rules |= pulled_to_logits(ops, r, s, factor, z_loss, axis, options.get("softcap"))
     if {"labels", "weight", "label_smoothing", "smoothing_prior"} & set(by):
-        rules |= pulled_to_target(ops, r, factor, g_share, axis, **options)
+        rules |= pulled_to_target(ops, r, s, factor, g_share, axis, **options)
     rules["sample_weight"] = lambda: by_sample_weight(
         ops, logits, labels, g, g_mass, sample_weight, z_loss, mass=mass, axis=axis, dtype=dtype, **options
     )
@@ -140,17 +141,16 @@ def weighed(
 
 
 def pulled_to_logits(
-    ops: Any, r: Rows, factor: Array, z_loss: Array | float | None, axis: int, softcap: Array | float | None
+    ops: Any, r: Rows, s: Shifted, factor: Array, z_loss: Array | float | None, axis: int, softcap: Array | float | None
 ) -> dict[str, Callable[[], Array]]:
     """Derivatives by what makes the final logits."""
-    s = shifted(ops, r.x, axis, r.temperature)
     dz = by_final_logits(ops, r, s, probabilities(ops, s, axis), factor, z_loss, axis)
     by_capped = over(dz, r.heat)
     cap = cap_slopes(ops, r, softcap)
     # Under a z-loss dz adds up to 2 λ W lse, so that it matters what the gaps refer to.
     offset = 0.0
     if z_loss is not None and r.temperature is not None:
-        offset = of_normaliser(ops, r, factor, z_loss, axis) * tempered(ops, s.reference, r.temperature)
+        offset = of_normaliser(ops, r, s, factor, z_loss) * tempered(ops, s.reference, r.temperature)
     return {
         "logits": lambda: by_capped if cap is None else cap.pulled(by_capped),
         "softcap": lambda: ops.sum(by_capped * cap.by_cap, axis=axis, keepdims=True),  # type: ignore[union-attr]
@@ -169,7 +169,7 @@ def by_final_logits(
     ops: Any, r: Rows, s: Shifted, p: Array, factor: Array, z_loss: Array | float | None, axis: int
 ) -> Array:
     """A p - a + 2 λ W lse p, times the factor; 0 for what takes no part."""
-    by_lse = None if z_loss is None else of_normaliser(ops, r, factor, z_loss, axis)
+    by_lse = None if z_loss is None else of_normaliser(ops, r, s, factor, z_loss)
     if r.a is None:
         own = factor * r.share
         lacking = ops.where(
@@ -181,26 +181,32 @@ def by_final_logits(
             own = own + by_lse
         dz = ops.put_along_axis(own * p, r.label, at, axis=axis)
     else:
-        dz = factor * less_share(ops, -r.a, s, p, axis)
+        dz = factor * less_share(ops, -costing(ops, r, s), s, p, axis)
         if by_lse is not None:
             dz = dz + by_lse * p
     return only(ops, r.kept, dz)
 
 
-def of_normaliser(ops: Any, r: Rows, factor: Array, z_loss: Array | float, axis: int) -> Array:
+def costing(ops: Any, r: Rows, s: Shifted) -> Array:
+    """a, held constant where it is 0 at an infinite cost: it contributes nothing there, to every order."""
+    constant = ops.stop_gradient(r.a)
+    return r.a if constant is r.a else ops.where((constant == 0) & (s.gaps == -inf), constant, r.a)
+
+
+def of_normaliser(ops: Any, r: Rows, s: Shifted, factor: Array, z_loss: Array | float) -> Array:
     """2 λ W lse, times the factor: the derivative of the z-loss by the normaliser."""
-    return 2.0 * factor * z_loss * r.share * normaliser(ops, r, axis)
+    return 2.0 * factor * z_loss * r.share * normaliser(ops, r, s)
 
 
-def normaliser(ops: Any, r: Rows, axis: int) -> Array:
-    """lse, NaN if it is infinite: such a row has no derivatives."""
-    log_z = log_of_sum(ops, r.x, axis, r.temperature)
-    return ops.where(ops.isfinite(log_z), log_z, nan)
+def normaliser(ops: Any, r: Rows, s: Shifted) -> Array:
+    """lse; NaN in a row without derivatives, as everything shifted is."""
+    return tempered(ops, s.reference, r.temperature) + s.log_total
 
 
 def pulled_to_target(
     ops: Any,
     r: Rows,
+    s: Shifted,
     factor: Array,
     g_share: Array | float,
     axis: int,
@@ -213,14 +219,14 @@ def pulled_to_target(
 ) -> dict[str, Callable[[], Array]]:
     """Derivatives by what makes the target: -log p by a, 0 where it is infinite, and ``g_share`` by W."""
     if r.a is None:  # a label and nothing else: its weight
-        surprise = against_label(ops, r.x, r.label, axis, r.temperature)
+        surprise = against_label(ops, r, s, axis)
         by_share = factor * ops.where(ops.isinf(surprise), 0.0, surprise) + g_share
         return {
             "weight": lambda: only(
                 ops, r.present, ops.put_along_axis(ops.zeros_like(r.x), r.label, by_share, axis=axis)
             )
         }
-    surprise = 0.0 - log_probabilities(ops, r.x, axis, r.temperature)
+    surprise = 0.0 - logarithms(ops, s, axis)
     by_a = factor * ops.where(ops.isinf(surprise), 0.0, surprise)
     by_smoothed = by_a if weight is None else product(ops, by_a, weight)
     total = divisor(ops, ops.sum(r.q, axis=axis, keepdims=True))
@@ -291,7 +297,7 @@ def hvp(
     v = only(ops, r.kept, ops.astype(vector, dtype, copy=False))
     cap = cap_slopes(ops, r, options.get("softcap"))
     t = over(v if cap is None else cap.pulled(v), r.heat)
-    hz = of_spread(ops, r, factor, z_loss, axis) * spread(ops, t, p, s.lead, axis)
+    hz = of_spread(ops, r, s, factor, z_loss, axis) * spread(ops, t, p, s.lead, axis)
     if z_loss is not None:
         hz = hz + 2.0 * factor * z_loss * r.share * p * ops.sum(p * t, axis=axis, keepdims=True)
     hx = over(hz, r.heat)
@@ -321,7 +327,7 @@ def hessian_diagonal(
     r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
     s = shifted(ops, r.x, axis, r.temperature)
     p = probabilities(ops, s, axis)
-    hz = of_spread(ops, r, factor, z_loss, axis) * variances(ops, p, s.lead, shortfall(s), axis)
+    hz = of_spread(ops, r, s, factor, z_loss, axis) * variances(ops, p, s.lead, shortfall(s), axis)
     if z_loss is not None:
         hz = hz + 2.0 * factor * z_loss * r.share * p * p
     hx = over(over(hz, r.heat), r.heat)
@@ -332,7 +338,7 @@ def hessian_diagonal(
     return only(ops, r.kept, hx)
 
 
-def of_spread(ops: Any, r: Rows, factor: Array, z_loss: Array | float | None, axis: int) -> Array:
+def of_spread(ops: Any, r: Rows, s: Shifted, factor: Array, z_loss: Array | float | None, axis: int) -> Array:
     """What diag(p) - p pᵀ is multiplied by: A + 2 λ W lse, times the factor."""
-    all_a = r.share if r.a is None else ops.sum(r.a, axis=axis, keepdims=True)
-    return factor * all_a if z_loss is None else factor * all_a + of_normaliser(ops, r, factor, z_loss, axis)
+    all_a = r.share if r.a is None else ops.sum(costing(ops, r, s), axis=axis, keepdims=True)
+    return factor * all_a if z_loss is None else factor * all_a + of_normaliser(ops, r, s, factor, z_loss)

@@ -8,7 +8,7 @@ from softxent.formulas.log_softmax import log_probabilities
 from softxent.formulas.logits import capped, masked, masked_temperature, tempered, varies
 from softxent.formulas.logsumexp import log_of_sum
 from softxent.formulas.participation import both, present_rows
-from softxent.formulas.shift import shifted
+from softxent.formulas.shift import Shifted, shifted
 from softxent.formulas.targets import at_label, divisor, in_range, product, smoothed
 
 Array = Any
@@ -88,7 +88,8 @@ def laid_out(
 def per_unit(ops: Any, r: Rows, z_loss: Array | float | None, axis: int) -> tuple[Array, Array | None, Array]:
     """A row's loss per unit of sample weight, the z-loss in it, and the log-probability of the target."""
     if r.a is None:
-        surprise = against_label(ops, r.x, r.label, axis, r.temperature) * r.validity
+        s = shifted(ops, r.x, axis, r.temperature)
+        surprise = against_label(ops, r, s, axis) * r.validity
         loss, target_log_p = product(ops, r.share, surprise), 0.0 - surprise
     else:
         log_p = log_probabilities(ops, r.x, axis, r.temperature)
@@ -104,11 +105,10 @@ def per_unit(ops: Any, r: Rows, z_loss: Array | float | None, axis: int) -> tupl
     return loss + penalty, penalty, target_log_p
 
 
-def against_label(ops: Any, x: Array, label: Array, axis: int, temperature: Array | float | None) -> Array:
-    """-log softmax(x / temperature) at the label: log(1 + R) less its gap, which is 0 for the largest logit."""
-    s = shifted(ops, x, axis, temperature)
-    gap = tempered(ops, ops.take_along_axis(x, label, axis=axis) - s.reference, temperature)
-    return ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), s.log_total - gap)
+def against_label(ops: Any, r: Rows, s: Shifted, axis: int) -> Array:
+    """-log softmax at the label: log(1 + R) less its gap, which is 0 for the largest logit."""
+    gap = tempered(ops, ops.take_along_axis(r.x, r.label, axis=axis) - s.reference, r.temperature)
+    return ops.where(at_label(ops, s.lead, r.label), ops.log1p(s.beside_lead), s.log_total - gap)
 
 
 def mean_weight(ops: Any, weight: Array, q: Array, axis: int) -> Array:
