@@ -396,3 +396,21 @@ def test_0_d_input(backend: Backend, axis: Any) -> None:
     assert_equal(backend, by_labels, zero)
     for function in (hessian_diagonal(cross_entropy), partial(hvp(cross_entropy), vector=one)):
         assert_equal(backend, backend.call(function, x, 0, axis=axis), zero)
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (0, 0)], ids=str)
+def test_no_classes(backend: Backend, shape: tuple[int, ...]) -> None:
+    """Nothing to differentiate by, in its shape; a temperature has derivative 0."""
+    x, heat = backend.array(np.zeros(shape), "float32"), backend.array(2.0, "float32")
+    for function in (softmax, log_softmax):
+        _, pullback = backend.call(vjp(function, (0, "temperature")), x, temperature=heat)
+        by_logits, by_heat = backend.call(pullback, x)
+        assert_like(backend, by_logits, x)
+        assert_equal(backend, by_heat, np.asarray(0.0, dtype="float32"))
+    assert_like(backend, backend.call(grad(logsumexp), x), x)
+    assert_like(backend, backend.call(hessian_diagonal(logsumexp), x), x)
+    assert_like(backend, backend.call(hvp(logsumexp), x, vector=x), x)
+    labels = backend.array(np.zeros(shape[0], dtype="int32"))
+    options = {"check": False, "reduction": "sum"}
+    assert_like(backend, backend.call(hessian_diagonal(cross_entropy), x, labels, **options), x)
+    assert_like(backend, backend.call(hvp(cross_entropy), x, labels, vector=x, **options), x)

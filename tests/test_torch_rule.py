@@ -235,6 +235,7 @@ FORWARD: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         smooth_labels,
         {"labels": [[0.5, 0.25, 0.25]], "label_smoothing": [0.125], "smoothing_prior": [1.0, 0.5, 2.0]},
     ),
+    "smooth_labels-number": (partial(smooth_labels, label_smoothing=0.125), {"labels": [[0.5, 0.25, 0.25]]}),
     "sum_and_weight": (
         partial(cross_entropy, reduction="sum_and_weight", label_smoothing=0.125),
         {
@@ -259,6 +260,54 @@ def test_pushforward(
     monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
     for one, other in zip(tangents_of(backend, function, arrays), expected, strict=True):
         backend.xp.testing.assert_close(one, other, rtol=1e-13, atol=1e-15)
+
+
+ALONE = [(name, one) for name, (_, values) in FORWARD.items() for one in values if name != "sum_and_weight"]
+
+
+@pytest.mark.parametrize(("name", "moving"), ALONE)
+def test_pushforward_of_one_argument(backend: Backend, name: str, moving: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others stand still."""
+    function, values = FORWARD[name]
+    arrays = {one: backend.array(value, "float64") for one, value in values.items()}
+    alone = {moving: arrays.pop(moving)}
+    expected = tangents_of(backend, partial(function, **arrays), alone)
+    monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
+    for one, other in zip(tangents_of(backend, partial(function, **arrays), alone), expected, strict=True):
+        backend.xp.testing.assert_close(one, other, rtol=1e-13, atol=1e-15)
+
+
+def test_pushforward_beside_class_indices(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Integer labels have no tangent; by ε it is u - q."""
+    monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
+    smoothed = partial(smooth_labels, backend.array([1]), num_classes=4)
+    (tangent,) = tangents_of(backend, smoothed, {"label_smoothing": backend.array([0.125], "float64")})
+    direction = backend.xp.linspace(-1.0, 2.0, 1, dtype=tangent.dtype)
+    expected = direction[:, None] * backend.array([[0.25, -0.75, 0.25, 0.25]], "float64")
+    backend.xp.testing.assert_close(tangent.double(), expected)
+
+
+@pytest.mark.parametrize("function", [softmax, log_softmax])
+def test_pushforward_beside_integer_logits(
+    backend: Backend, function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Integer logits have no tangent, and what is left is that of the same numbers as floats standing still."""
+    monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
+    heat = {"temperature": backend.array(2.0, "float32")}
+    found, expected = (
+        tangents_of(backend, partial(function, backend.array([[3, 0, -1]], dtype)), heat)
+        for dtype in ("int32", "float32")
+    )
+    assert backend.xp.equal(found[0], expected[0])
+    assert found[0].any()
+
+
+@pytest.mark.usefixtures("no_call_is_small")
+@pytest.mark.parametrize("function", [softmax, log_softmax, logsumexp])
+def test_pushforward_of_no_classes(backend: Backend, function: Callable[..., Any]) -> None:
+    (tangent,) = tangents_of(backend, lambda x: function(x, axis=-1), {"x": backend.array(np.zeros((2, 0)), "float64")})
+    assert tangent.shape == function(backend.array(np.zeros((2, 0)))).shape
+    assert not tangent.any()
 
 
 @pytest.mark.usefixtures("no_call_is_small")

@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from softxent.backends import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from softxent.backends.generic import Formula
 
@@ -171,11 +171,13 @@ class _Call:
         return sum(torch.sum(g * t, dim=axis, keepdim=True) for g, t in zip(found, tangents.values(), strict=True))
 
 
-def _mark_constants(ctx: Any, output: Any, moving: Sequence[bool]) -> None:
+def _mark_constants(ctx: Any, output: Any) -> None:
     """Mark what has no derivative by the tensors that move: it shall have no graph."""
     ctx.constant = None
     if isinstance(output, tuple):
-        names = {name for name, moves in zip(ctx.call.names, moving, strict=True) if moves}
+        # In forward mode what moves has a tangent, which vmap does not let anybody look at: anything may have one.
+        named = zip(ctx.call.names, ctx.needs_input_grad[1:], strict=True)
+        names = set(ctx.call.names) if _is_forward_mode() else {name for name, moves in named if moves}
         sources = list(ctx.call.formula.COTANGENTS.values())
         sources += [set()] * (len(output) - len(sources))  # results beyond these have no derivative
         ctx.constant = [not names & by for by in sources]
@@ -195,7 +197,7 @@ class _TracedRule(torch.autograd.Function):
         """Nothing is kept but the arguments."""
         ctx.call, *tensors = inputs
         ctx.save_for_backward(*tensors)
-        _mark_constants(ctx, output, ctx.needs_input_grad[1:])
+        _mark_constants(ctx, output)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Array) -> tuple[Array | None, ...]:
@@ -214,12 +216,8 @@ class _Rule(_TracedRule):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """As above, and the arguments for the pushforward."""
-        ctx.call, *tensors = inputs
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
-        # In forward mode what moves has a tangent, which vmap does not let anybody look at: any float may have one.
-        moving = [x.is_floating_point() for x in tensors] if _is_forward_mode() else ctx.needs_input_grad[1:]
-        _mark_constants(ctx, output, moving)
+        _TracedRule.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[1:])
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Array | None) -> Any:

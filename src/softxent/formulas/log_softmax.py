@@ -25,7 +25,7 @@ def value(
 ) -> Array:
     """Logarithm of softmax along ``axis``; -inf at dropped classes."""
     if logits.shape[axis] == 0:
-        return ops.astype(logits, result, copy=False)
+        return ops.astype(logits, result)
     _, s, _ = laid_out(ops, logits, where, temperature, axis, dtype)
     log_p = logarithms(ops, s, axis)
     return ops.astype(log_p if where is None else ops.where(where, log_p, -inf), result, copy=False)
@@ -66,7 +66,7 @@ def pushforward(
 ) -> Array:
     """t_i - Σ p t, t being the tangent of the logits over the temperature."""
     if logits.shape[axis] == 0:
-        return ops.astype(logits, result, copy=False)
+        return ops.astype(logits, result)
     x, s, temperature = laid_out(ops, logits, where, temperature, axis, dtype)
     t = tangent(ops, t_logits, t_temperature, x, s, where, temperature, axis, dtype)
     t, mean = centred(ops, t, probabilities(ops, s, axis), s.lead, axis)

@@ -25,7 +25,7 @@ def value(
 ) -> Array:
     """Softmax along ``axis``, of -logits if ``negate``; 0 at dropped classes."""
     if logits.shape[axis] == 0:
-        return ops.astype(logits, result, copy=False)
+        return ops.astype(logits, result)
     _, s, _ = laid_out(ops, logits, where, temperature, axis, dtype, negate=negate)
     return ops.astype(only(ops, where, probabilities(ops, s, axis)), result, copy=False)
 
@@ -67,7 +67,7 @@ def pushforward(
 ) -> Array:
     """p_i (t_i - Σ p t), t being the tangent of the logits over the temperature."""
     if logits.shape[axis] == 0:
-        return ops.astype(logits, result, copy=False)
+        return ops.astype(logits, result)
     x, s, temperature = laid_out(ops, logits, where, temperature, axis, dtype, negate=negate)
     t = tangent(ops, t_logits, t_temperature, x, s, where, temperature, axis, dtype, negate=negate)
     return ops.astype(only(ops, where, spread(ops, t, probabilities(ops, s, axis), s.lead, axis)), result, copy=False)
@@ -126,7 +126,7 @@ def tangent(
     negate: bool = False,
 ) -> Array:
     """The tangent of the logits over the temperature, up to a constant for each row; 0 at dropped classes."""
-    if t_logits is not None:
+    if t_logits is not None:  # integers have none
         t_logits = ops.astype(t_logits, dtype, copy=False)
         t_logits = only(ops, where, -t_logits if negate else t_logits)
     return along_temperature(ops, t_logits, x, s.gaps, temperature, t_temperature, axis)
