@@ -166,7 +166,7 @@ CALLS = refused(
 
 @table([*FUNCTIONS, *ARGNUMS, *CALLS])
 def test_refused_before_there_is_an_array(bad: Bad) -> None:
-    assert_says(bad, lambda: bad.call(None))  # type: ignore[arg-type]
+    assert_says(bad, lambda: bad.call(None))  # type: ignore[arg-type] # nothing is asked of inputs
 
 
 @pytest.mark.backends("torch")

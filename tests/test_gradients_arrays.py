@@ -474,8 +474,9 @@ def assert_same_in_blocks(
     """Bit for bit where a row or a logit has a number of its own; within rounding where rows are added up."""
     whole = everything_of(backend, given, **options)
     ours = backend_of(given["logits"])
+    assert ours is not None
     monkeypatch.setattr(ours, "entries", 1)
-    _, cuts = ours._blocks({"logits": given["logits"]}, options.get("axis", -1))  # type: ignore[union-attr]
+    _, cuts = ours._blocks({"logits": given["logits"]}, options.get("axis", -1))
     assert len(cuts) == blocks
     cut = everything_of(backend, given, **options)
     for name, expected in whole.items():

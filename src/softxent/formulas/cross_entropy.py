@@ -151,13 +151,15 @@ def pulled_to_logits(
     offset = 0.0
     if z_loss is not None and r.temperature is not None:
         offset = of_normaliser(ops, r, s, factor, z_loss) * tempered(ops, s.reference, r.temperature)
-    return {
+    rules = {
         "logits": lambda: by_capped if cap is None else cap.pulled(by_capped),
-        "softcap": lambda: ops.sum(by_capped * cap.by_cap, axis=axis, keepdims=True),  # type: ignore[union-attr]
         "temperature": lambda: only(
             ops, r.present, by_temperature(ops, dz, r.capped, s.gaps, r.heat, axis, offset=offset)
         ),
     }
+    if cap is not None:
+        rules["softcap"] = lambda: ops.sum(by_capped * cap.by_cap, axis=axis, keepdims=True)
+    return rules
 
 
 def cap_slopes(ops: Any, r: Rows, softcap: Array | float | None) -> CapDerivatives | None:
