@@ -10,14 +10,29 @@ first two terms are -s w (1 - p_t) at a label t, and its Hessian s ((A + 2 λ W 
 """
 
 from collections.abc import Callable
-from math import inf, nan
+from math import inf
 from typing import Any
 
 from softxent.formulas.by_products import entropy, margin
 from softxent.formulas.log_softmax import less_share, logarithms
 from softxent.formulas.logits import CapDerivatives, by_temperature, cap_derivatives, over, tempered
 from softxent.formulas.logsumexp import log_of_sum
-from softxent.formulas.loss_rows import Rows, against_label, laid_out, per_unit
+from softxent.formulas.loss_rows import (
+    AgainstLabel,
+    Rows,
+    beside,
+    finite_where,
+    label_of,
+    laid_out,
+    mass_of,
+    masses,  # noqa: F401 - a function of this formula
+    opposed,
+    per_unit,
+    share_of,
+    surprise,
+    target_log_probability,
+    validated,
+)
 from softxent.formulas.participation import both, constant_where_idle, only
 from softxent.formulas.shift import Shifted, probabilities, shifted, shortfall, spread, variances
 from softxent.formulas.targets import at_label, divisor, product, smoothing_pullbacks
@@ -60,39 +75,69 @@ def value(
         return (nothing, ops.zeros_like(nothing), *(nothing != 0 if name == "correct" else nothing for name in aux))
     steady = constant_where_idle(ops, sample_weight)
     r = laid_out(ops, logits, labels, steady=steady, axis=axis, dtype=dtype, **options)
-    loss, penalty, target_log_p = per_unit(ops, r, steady(z_loss), axis)
-
-    # What the row counts for. A weight of 0 has the loss for its derivative, if that is finite.
-    active, share = r.present, r.share
-    if sample_weight is not None:
+    c = opposed(ops, r, axis)
+    loss, penalty = per_unit(ops, r, c, steady(z_loss), axis)
+    active = r.present
+    if sample_weight is not None:  # a weight of 0 has the loss for its derivative, if that is finite
         idle = sample_weight == 0
         active = both(~idle, r.present)
         loss = sample_weight * finite_where(ops, idle, loss)
         penalty = None if penalty is None else sample_weight * penalty
-        share = ops.where(sample_weight < 0, nan, sample_weight * finite_where(ops, idle, share))
-    counted = only(ops, active, ops.ones_like(r.share)) if mass == "count" else only(ops, r.present, share)
 
     by_products: dict[str, Callable[[], Array]] = {
         "lse": lambda: log_of_sum(ops, r.x, axis, r.temperature),
         "z_loss": lambda: penalty,
         "entropy": lambda: entropy(ops, r.x, axis, r.temperature),
-        "correct": lambda: both(at_label(ops, ops.argmax(r.x, axis=axis, keepdims=True), r.label), r.valid),
-        "target_log_prob": lambda: target_log_p,
-        "margin": lambda: margin(ops, r.x, r.label, axis, r.temperature) * r.validity,
+        "correct": lambda: both(
+            at_label(ops, ops.argmax(r.x, axis=axis, keepdims=True), label_of(ops, r, axis)), r.valid
+        ),
+        "target_log_prob": lambda: target_log_probability(ops, r, c, axis),
+        "margin": lambda: validated(r, margin(ops, r.x, label_of(ops, r, axis), axis, r.temperature)),
     }
     others = (only(ops, active, by_products[name]()) for name in aux)
+    counted = mass_of(ops, ops.ones_like(loss), r.present, r.share, sample_weight, mass)
     return only(ops, r.present, loss), counted, *others
-
-
-def finite_where(ops: Any, idle: Array, y: Array) -> Array:
-    """0 in place of what is not finite, in idle rows."""
-    return ops.where(idle & ~ops.isfinite(y), 0.0, y)
 
 
 # -- derivatives ------------------------------------------------------------------------------------------------------
 
 
 def pullback(
+    ops: Any, logits: Array, labels: Array, *, by: tuple[str, ...], axis: int, **given: Any
+) -> tuple[Array, ...]:
+    """Derivatives of g · loss + g_mass · mass by the operands in ``by``."""
+    if logits.shape[axis] == 0:
+        return tuple(ops.astype(logits, given["dtype"]) for _ in by)
+    _, rules = differentiated(ops, logits, labels, by=by, axis=axis, **given)
+    return tuple(rules[name]() for name in by)
+
+
+def value_and_pullback(
+    ops: Any,
+    logits: Array,
+    labels: Array,
+    *,
+    by: tuple[str, ...],
+    sample_weight: Array | None = None,
+    z_loss: Array | float | None = None,
+    mass: str,
+    axis: int,
+    **given: Any,
+) -> tuple[Array, ...]:
+    """The loss of each row and its mass, and the derivatives: what they share is computed once."""
+    options: dict[str, Any] = {"sample_weight": sample_weight, "z_loss": z_loss, "mass": mass, "axis": axis}
+    if logits.shape[axis] == 0:
+        cotangents = {name: given.pop(name) for name in COTANGENTS}
+        value_of = value(ops, logits, labels, **options, **given)
+        return *value_of, *pullback(ops, logits, labels, by=by, **options, **cotangents, **given)
+    (r, c), rules = differentiated(ops, logits, labels, by=by, **options, **given)
+    loss, _ = per_unit(ops, r, c, z_loss, axis)
+    loss = loss if sample_weight is None else sample_weight * loss
+    counted = mass_of(ops, ops.ones_like(loss), r.present, r.share, sample_weight, mass)
+    return only(ops, r.present, loss), counted, *(rules[name]() for name in by)
+
+
+def differentiated(
     ops: Any,
     logits: Array,
     labels: Array,
@@ -107,27 +152,27 @@ def pullback(
     dtype: Any,
     aux: tuple[str, ...] = (),  # noqa: ARG001 - by-products are not pulled back
     **options: Any,
-) -> tuple[Array, ...]:
-    """Derivatives of g · loss + g_mass · mass by the operands in ``by``."""
-    if logits.shape[axis] == 0:
-        return tuple(ops.astype(logits, dtype) for _ in by)
+) -> tuple[tuple[Rows, Any], dict[str, Callable[[], Array]]]:
+    """The rows, opposed to their targets, and a rule for each operand that there is a derivative by."""
     r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
     g_share = 0.0 if mass == "count" else g_mass if sample_weight is None else g_mass * sample_weight
-    s = shifted(ops, r.x, axis, r.temperature)
+    c = opposed(ops, r, axis)
     rules: dict[str, Callable[[], Array]] = {}
+    by_lse = None
     if z_loss is not None:
-        log_z = normaliser(ops, r, s)
+        log_z = log_of_sum(ops, r.x, axis, r.temperature)
         square = factor * log_z * log_z
         g_share = g_share + z_loss * square
-        rules["z_loss"] = lambda: only(ops, r.present, r.share * square)
+        rules["z_loss"] = lambda: only(ops, r.present, share_of(ops, r, square) * square)
+        by_lse = of_normaliser(ops, r, log_z, factor, z_loss)
     if {"logits", "temperature", "softcap"} & set(by):
-        rules |= pulled_to_logits(ops, r, s, factor, z_loss, axis, options.get("softcap"))
+        rules |= pulled_to_logits(ops, r, c, factor, by_lse, axis, options.get("softcap"))
     if {"labels", "weight", "label_smoothing", "smoothing_prior"} & set(by):
-        rules |= pulled_to_target(ops, r, s, factor, g_share, axis, **options)
+        rules |= pulled_to_target(ops, r, c, factor, g_share, axis, **options)
     rules["sample_weight"] = lambda: by_sample_weight(
         ops, logits, labels, g, g_mass, sample_weight, z_loss, mass=mass, axis=axis, dtype=dtype, **options
     )
-    return tuple(rules[name]() for name in by)
+    return (r, c), rules
 
 
 def weighed(
@@ -137,56 +182,54 @@ def weighed(
     # The cotangent has the dimensions of rows, which a scalar weight has not.
     active = None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)
     r = laid_out(ops, logits, labels, active=active, **options)
-    return r, (g if sample_weight is None else g * sample_weight) * r.validity
+    return r, validated(r, g if sample_weight is None else g * sample_weight)
 
 
 def pulled_to_logits(
-    ops: Any, r: Rows, s: Shifted, factor: Array, z_loss: Array | float | None, axis: int, softcap: Array | float | None
+    ops: Any, r: Rows, c: Any, factor: Array, by_lse: Array | None, axis: int, softcap: Array | float | None
 ) -> dict[str, Callable[[], Array]]:
     """Derivatives by what makes the final logits."""
-    dz = by_final_logits(ops, r, s, probabilities(ops, s, axis), factor, z_loss, axis)
+    dz, own = against(ops, r, c, factor, by_lse, axis)
     by_capped = over(dz, r.heat)
     cap = cap_slopes(ops, r, softcap)
-    # Under a z-loss dz adds up to 2 λ W lse, so that it matters what the gaps refer to.
-    offset = 0.0
-    if z_loss is not None and r.temperature is not None:
-        offset = of_normaliser(ops, r, s, factor, z_loss) * tempered(ops, s.reference, r.temperature)
+
+    def by_heat() -> Array:
+        # Under a z-loss dz adds up to 2 λ W lse, so that it matters what the gaps refer to.
+        offset: Any = 0.0 if by_lse is None else by_lse * tempered(ops, c.reference, r.temperature)
+        if own is not None:  # the gap of the label is not among the others
+            offset = offset + own * ops.where(c.gap == -inf, 0.0, c.gap)
+        return only(ops, r.present, by_temperature(ops, dz, r.capped, c.gaps, r.heat, axis, offset=offset))
+
     rules = {
         "logits": lambda: by_capped if cap is None else cap.pulled(by_capped),
-        "temperature": lambda: only(
-            ops, r.present, by_temperature(ops, dz, r.capped, s.gaps, r.heat, axis, offset=offset)
-        ),
+        "temperature": by_heat,
     }
     if cap is not None:
         rules["softcap"] = lambda: ops.sum(by_capped * cap.by_cap, axis=axis, keepdims=True)
     return rules
 
 
+def against(
+    ops: Any, r: Rows, c: AgainstLabel | Shifted, factor: Array, by_lse: Array | None, axis: int
+) -> tuple[Array, Array | None]:
+    """A p - a + 2 λ W lse p, times the factor, 0 for what takes no part; and its entry at the label, if it has one."""
+    if not isinstance(c, AgainstLabel):
+        p = probabilities(ops, c, axis)
+        dz = factor * less_share(ops, -costing(ops, r, c), c, p, axis)
+        return only(ops, r.kept, dz if by_lse is None else dz + by_lse * p), None
+    own = factor if r.share is None else factor * r.share
+    share = ops.exp(c.gap) / c.total
+    at = 0.0 - own * ops.where(c.rest < 1, c.rest / c.total, 1.0 - share)
+    if by_lse is not None:
+        at = at + by_lse * share
+        own = own + by_lse
+    dz = ops.put_along_axis(beside(ops, c, own), r.label, at, axis=axis)
+    return only(ops, r.kept, dz), at
+
+
 def cap_slopes(ops: Any, r: Rows, softcap: Array | float | None) -> CapDerivatives | None:
     """Derivatives of the soft cap, if there is one."""
     return None if softcap is None else cap_derivatives(ops, r.given, softcap)
-
-
-def by_final_logits(
-    ops: Any, r: Rows, s: Shifted, p: Array, factor: Array, z_loss: Array | float | None, axis: int
-) -> Array:
-    """A p - a + 2 λ W lse p, times the factor; 0 for what takes no part."""
-    by_lse = None if z_loss is None else of_normaliser(ops, r, s, factor, z_loss)
-    if r.a is None:
-        own = factor * r.share
-        lacking = ops.where(
-            at_label(ops, s.lead, r.label), shortfall(s), 1.0 - ops.take_along_axis(p, r.label, axis=axis)
-        )
-        at = 0.0 - own * lacking
-        if by_lse is not None:
-            at = at + by_lse * ops.take_along_axis(p, r.label, axis=axis)
-            own = own + by_lse
-        dz = ops.put_along_axis(own * p, r.label, at, axis=axis)
-    else:
-        dz = factor * less_share(ops, -costing(ops, r, s), s, p, axis)
-        if by_lse is not None:
-            dz = dz + by_lse * p
-    return only(ops, r.kept, dz)
 
 
 def costing(ops: Any, r: Rows, s: Shifted) -> Array:
@@ -195,20 +238,15 @@ def costing(ops: Any, r: Rows, s: Shifted) -> Array:
     return r.a if constant is r.a else ops.where((constant == 0) & (s.gaps == -inf), constant, r.a)
 
 
-def of_normaliser(ops: Any, r: Rows, s: Shifted, factor: Array, z_loss: Array | float) -> Array:
+def of_normaliser(ops: Any, r: Rows, log_z: Array, factor: Array, z_loss: Array | float) -> Array:
     """2 λ W lse, times the factor: the derivative of the z-loss by the normaliser."""
-    return 2.0 * factor * z_loss * r.share * normaliser(ops, r, s)
-
-
-def normaliser(ops: Any, r: Rows, s: Shifted) -> Array:
-    """lse; NaN in a row without derivatives, as everything shifted is."""
-    return tempered(ops, s.reference, r.temperature) + s.log_total
+    return 2.0 * factor * z_loss * share_of(ops, r, log_z) * log_z
 
 
 def pulled_to_target(
     ops: Any,
     r: Rows,
-    s: Shifted,
+    c: Any,
     factor: Array,
     g_share: Array | float,
     axis: int,
@@ -221,15 +259,15 @@ def pulled_to_target(
 ) -> dict[str, Callable[[], Array]]:
     """Derivatives by what makes the target: -log p by a, 0 where it is infinite, and ``g_share`` by W."""
     if r.a is None:  # a label and nothing else: its weight
-        surprise = against_label(ops, r, s, axis)
-        by_share = factor * ops.where(ops.isinf(surprise), 0.0, surprise) + g_share
+        cost = surprise(r, c)
+        by_share = factor * ops.where(ops.isinf(cost), 0.0, cost) + g_share
         return {
             "weight": lambda: only(
                 ops, r.present, ops.put_along_axis(ops.zeros_like(r.x), r.label, by_share, axis=axis)
             )
         }
-    surprise = 0.0 - logarithms(ops, s, axis)
-    by_a = factor * ops.where(ops.isinf(surprise), 0.0, surprise)
+    cost = 0.0 - logarithms(ops, c, axis)
+    by_a = factor * ops.where(ops.isinf(cost), 0.0, cost)
     by_smoothed = by_a if weight is None else product(ops, by_a, weight)
     total = divisor(ops, ops.sum(r.q, axis=axis, keepdims=True))
     rules: dict[str, Callable[[], Array]] = {}
@@ -267,11 +305,11 @@ def by_sample_weight(
     """The loss of the row, and its W for the mass; also at a weight of 0, where they are finite."""
     steady = constant_where_idle(ops, sample_weight)
     r = laid_out(ops, logits, labels, steady=steady, **options)
-    loss, _, _ = per_unit(ops, r, steady(z_loss), options["axis"])
+    loss, _ = per_unit(ops, r, opposed(ops, r, options["axis"]), steady(z_loss), options["axis"])
     idle = sample_weight == 0
     by_weight = g * finite_where(ops, idle, loss)
     if mass != "count":
-        by_weight = by_weight + g_mass * finite_where(ops, idle, r.share)
+        by_weight = by_weight + g_mass * finite_where(ops, idle, share_of(ops, r, loss))
     return only(ops, r.present, by_weight)
 
 
@@ -280,67 +318,66 @@ def hvp(
     logits: Array,
     labels: Array,
     *,
-    g: Array,
     vector: Array,
-    sample_weight: Array | None = None,
     z_loss: Array | float | None = None,
     axis: int,
-    dtype: Any,
-    mass: str,  # noqa: ARG001 - does not depend on the logits
-    aux: tuple[str, ...] = (),  # noqa: ARG001 - only the loss is differentiated
-    **options: Any,
+    **given: Any,
 ) -> Array:
     """The Hessian of g · loss by the logits, times a vector."""
     if logits.shape[axis] == 0:
-        return ops.astype(logits, dtype)
-    r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
-    s = shifted(ops, r.x, axis, r.temperature)
-    p = probabilities(ops, s, axis)
-    v = only(ops, r.kept, ops.astype(vector, dtype, copy=False))
-    cap = cap_slopes(ops, r, options.get("softcap"))
+        return ops.astype(logits, given["dtype"])
+    r, s, p, factor, of_spread, by_lse = second_order(ops, logits, labels, z_loss=z_loss, axis=axis, **given)
+    v = only(ops, r.kept, ops.astype(vector, p.dtype, copy=False))
+    cap = cap_slopes(ops, r, given.get("softcap"))
     t = over(v if cap is None else cap.pulled(v), r.heat)
-    hz = of_spread(ops, r, s, factor, z_loss, axis) * spread(ops, t, p, s.lead, axis)
+    hz = of_spread * spread(ops, t, p, s.lead, axis)
     if z_loss is not None:
-        hz = hz + 2.0 * factor * z_loss * r.share * p * ops.sum(p * t, axis=axis, keepdims=True)
+        of_square = 2.0 * factor * z_loss * share_of(ops, r, factor)
+        hz = hz + of_square * p * ops.sum(p * t, axis=axis, keepdims=True)
     hx = over(hz, r.heat)
     if cap is not None:
-        dz = by_final_logits(ops, r, s, p, factor, z_loss, axis)
+        dz, _ = against(ops, r, opposed(ops, r, axis), factor, by_lse, axis)
         hx = cap.pulled(hx + cap.curvature * over(dz, r.heat) * v)
     return only(ops, r.kept, hx)
 
 
 def hessian_diagonal(
+    ops: Any, logits: Array, labels: Array, *, z_loss: Array | float | None = None, axis: int, **given: Any
+) -> Array:
+    """Second derivatives of g · loss by each logit."""
+    if logits.shape[axis] == 0:
+        return ops.astype(logits, given["dtype"])
+    r, s, p, factor, of_spread, by_lse = second_order(ops, logits, labels, z_loss=z_loss, axis=axis, **given)
+    hz = of_spread * variances(ops, p, s.lead, shortfall(s), axis)
+    if z_loss is not None:
+        hz = hz + 2.0 * factor * z_loss * share_of(ops, r, factor) * p * p
+    hx = over(over(hz, r.heat), r.heat)
+    cap = cap_slopes(ops, r, given.get("softcap"))
+    if cap is not None:
+        dz, _ = against(ops, r, opposed(ops, r, axis), factor, by_lse, axis)
+        hx = cap.pulled(cap.pulled(hx) + cap.curvature * over(dz, r.heat))
+    return only(ops, r.kept, hx)
+
+
+def second_order(
     ops: Any,
     logits: Array,
     labels: Array,
     *,
     g: Array,
     sample_weight: Array | None = None,
-    z_loss: Array | float | None = None,
+    z_loss: Array | float | None,
     axis: int,
-    dtype: Any,
     mass: str,  # noqa: ARG001 - does not depend on the logits
     aux: tuple[str, ...] = (),  # noqa: ARG001 - only the loss is differentiated
     **options: Any,
-) -> Array:
-    """Second derivatives of g · loss by each logit."""
-    if logits.shape[axis] == 0:
-        return ops.astype(logits, dtype)
-    r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, dtype=dtype, **options)
+) -> tuple[Rows, Shifted, Array, Array, Array, Array | None]:
+    """What both need: rows, shifted logits, p, the factor, what diag(p) - p pᵀ is multiplied by, and 2 λ W lse."""
+    r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, **options)
     s = shifted(ops, r.x, axis, r.temperature)
-    p = probabilities(ops, s, axis)
-    hz = of_spread(ops, r, s, factor, z_loss, axis) * variances(ops, p, s.lead, shortfall(s), axis)
+    all_a = share_of(ops, r, factor) if r.a is None else ops.sum(costing(ops, r, s), axis=axis, keepdims=True)
+    of_spread, by_lse = factor * all_a, None
     if z_loss is not None:
-        hz = hz + 2.0 * factor * z_loss * r.share * p * p
-    hx = over(over(hz, r.heat), r.heat)
-    cap = cap_slopes(ops, r, options.get("softcap"))
-    if cap is not None:
-        dz = by_final_logits(ops, r, s, p, factor, z_loss, axis)
-        hx = cap.pulled(cap.pulled(hx) + cap.curvature * over(dz, r.heat))
-    return only(ops, r.kept, hx)
-
-
-def of_spread(ops: Any, r: Rows, s: Shifted, factor: Array, z_loss: Array | float | None, axis: int) -> Array:
-    """What diag(p) - p pᵀ is multiplied by: A + 2 λ W lse, times the factor."""
-    all_a = r.share if r.a is None else ops.sum(costing(ops, r, s), axis=axis, keepdims=True)
-    return factor * all_a if z_loss is None else factor * all_a + of_normaliser(ops, r, s, factor, z_loss)
+        by_lse = of_normaliser(ops, r, log_of_sum(ops, r.x, axis, r.temperature), factor, z_loss)
+        of_spread = of_spread + by_lse
+    return r, s, probabilities(ops, s, axis), factor, of_spread, by_lse

@@ -1,15 +1,15 @@
 """What a categorical loss is made of, row by row, once every option is applied; value and derivatives start from it."""
 
 from collections.abc import Callable
-from math import nan
+from math import inf, nan
 from typing import Any, NamedTuple
 
-from softxent.formulas.log_softmax import log_probabilities
+from softxent.formulas.log_softmax import logarithms
 from softxent.formulas.logits import capped, masked, masked_temperature, tempered, varies
 from softxent.formulas.logsumexp import log_of_sum
-from softxent.formulas.participation import both, present_rows
+from softxent.formulas.participation import both, only, present_rows
 from softxent.formulas.shift import Shifted, shifted
-from softxent.formulas.targets import at_label, divisor, in_range, product, smoothed
+from softxent.formulas.targets import divisor, in_range, product, smoothed
 
 Array = Any
 
@@ -24,13 +24,27 @@ class Rows(NamedTuple):
     heat: Array | float | None  # the temperature, whichever it is
     kept: Array | None  # classes that take part
     present: Array | None  # rows that take part
-    label: Array  # of a distribution its largest class
-    valid: Array | None  # whether a label is a class
-    validity: Array  # 1, and NaN for a label that is none
+    label: Array | None  # None if the target is a distribution
+    valid: Array | None  # whether a label is a class; None if that is known
+    validity: Array | None  # 1, and NaN for a label that is none
     q: Array | None  # the target; None if it is a label and not smoothed
     target: Array | None  # q', smoothed
     a: Array | None  # w · q'
-    share: Array  # W = Σ w q / Σ q, 1 without class weights
+    share: Array | None  # W = Σ w q / Σ q; None without class weights, where it is 1
+
+
+class AgainstLabel(NamedTuple):
+    """The label of each row beside the other classes: R is what these add up to, relative to the largest logit."""
+
+    hit: Array  # whether the label is the largest
+    reference: Array  # the largest logit, 0 if that is not finite
+    gap: Array  # of the label to the largest
+    gaps: Array  # of the others; -inf at the label
+    others: Array  # their exponentials
+    rest: Array  # R
+    total: Array  # R + exp(gap)
+    log_total: Array
+    lead: tuple[Array, Array] | None  # another class of more than half the mass, as a mask, and its share
 
 
 def laid_out(
@@ -46,12 +60,16 @@ def laid_out(
     temperature: Array | float | None = None,
     softcap: Array | float | None = None,
     hard: bool,
+    in_bounds: bool = False,
     axis: int,
     dtype: Any,
     active: Array | None = None,
     steady: Callable[[Any], Any] = lambda operand: operand,
 ) -> Rows:
-    """The rows of a call; ``active`` leaves out further ones, and what ``steady`` makes constants has no derivative."""
+    """The rows of a call; ``active`` leaves out further ones, and what ``steady`` makes constants has no derivative.
+
+    ``in_bounds`` says that the labels that take part are known to be classes.
+    """
     raw = ops.astype(logits, dtype, copy=False)
     present = both(active, present_rows(ops, labels, where, ignore_index, hard=hard, axis=axis))
 
@@ -63,52 +81,175 @@ def laid_out(
     x, of_rows = (tempered(ops, bounded, heat), None) if varies(heat, axis) else (bounded, heat)
 
     # The target: a label, a distribution q where one is needed, and W = Σ w q / Σ q, which is 1 without class weights.
-    one = ops.ones_like(ops.sum(x, axis=axis, keepdims=True))
-    valid = None
+    label: Any = None
+    valid: Any = None
+    share: Any = None
     if hard:
-        valid = in_range(ops, labels, x.shape[axis])
-        label = ops.where(both(valid, present), labels, ops.zeros_like(labels))
-        share = one if weight is None else steady(ops.take_along_axis(weight, label, axis=axis))
+        label, valid = class_of(ops, labels, present, x.shape[axis], in_bounds=in_bounds)
+        share = None if weight is None else steady(ops.take_along_axis(weight, label, axis=axis))
         q = None if label_smoothing is None else ops.put_along_axis(ops.zeros_like(x), label, 1.0, axis=axis)
     else:
         q = ops.astype(labels, dtype, copy=False)
-        q = steady(q if present is None else ops.where(present, q, 0.0))
-        label = ops.argmax(q, axis=axis, keepdims=True)
-        share = one if weight is None else steady(mean_weight(ops, weight, q, axis))
+        q = steady(q if where is None and active is None else ops.where(present, q, 0.0))
+        share = None if weight is None else steady(mean_weight(ops, weight, q, axis))
     target = q
     if label_smoothing is not None:
         target = smoothed(ops, q, label_smoothing, where=where, prior=smoothing_prior, axis=axis)
     a = target if target is None or weight is None else product(ops, target, weight)
 
     # A label out of range makes its row NaN by a product, so that its derivative is NaN as well.
-    validity = one if valid is None else ops.where(valid if present is None else valid | ~present, one, nan)
+    validity = None
+    if valid is not None:
+        one = ops.full_like(labels, 1.0, dtype=dtype)
+        validity = ops.where(valid if present is None else valid | ~present, one, nan)
     return Rows(raw, bounded, x, of_rows, heat, kept, present, label, valid, validity, q, target, steady(a), share)
 
 
-def per_unit(ops: Any, r: Rows, z_loss: Array | float | None, axis: int) -> tuple[Array, Array | None, Array]:
-    """A row's loss per unit of sample weight, the z-loss in it, and the log-probability of the target."""
-    if r.a is None:
-        s = shifted(ops, r.x, axis, r.temperature)
-        surprise = against_label(ops, r, s, axis) * r.validity
-        loss, target_log_p = product(ops, r.share, surprise), 0.0 - surprise
-    else:
-        log_p = log_probabilities(ops, r.x, axis, r.temperature)
-        if r.valid is not None:
-            target_log_p = ops.take_along_axis(log_p, r.label, axis=axis) * r.validity
+def class_of(
+    ops: Any, labels: Array, present: Array | None, size: int, *, in_bounds: bool
+) -> tuple[Array, Array | None]:
+    """The label of each row, 0 where it takes no part or is no class; and whether it is one, None if that is known."""
+    valid = None if in_bounds else in_range(ops, labels, size)
+    is_class = both(valid, present)
+    return labels if is_class is None else ops.where(is_class, labels, ops.zeros_like(labels)), valid
+
+
+def masses(
+    ops: Any,
+    logits: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    ignore_index: Array | int | None = None,
+    weight: Array | None = None,
+    sample_weight: Array | None = None,
+    hard: bool,
+    in_bounds: bool = False,
+    mass: str,
+    axis: int,
+    dtype: Any,
+    **_: Any,
+) -> Array:
+    """What each row counts for in a mean: that depends on no logit, and can be had before any is looked at."""
+    present = present_rows(ops, labels, where, ignore_index, hard=hard, axis=axis)
+    one = ops.full_like(labels if hard else present, 1.0, dtype=dtype)
+    share: Any = None
+    if weight is not None and mass != "count":
+        if hard:
+            label, _ = class_of(ops, labels, present, logits.shape[axis], in_bounds=in_bounds)
+            share = ops.take_along_axis(weight, label, axis=axis)
         else:
-            target_log_p = ops.sum(product(ops, r.q, log_p), axis=axis, keepdims=True)
-        loss = ops.sum(product(ops, r.a, -log_p), axis=axis, keepdims=True) * r.validity
+            q = ops.where(present, ops.astype(labels, dtype, copy=False), 0.0)
+            share = mean_weight(ops, weight, q, axis)
+    return mass_of(ops, one, present, share, sample_weight, mass)
+
+
+def mass_of(
+    ops: Any, one: Array, present: Array | None, share: Array | None, sample_weight: Array | None, mass: str
+) -> Array:
+    """Sample weight times W, or a count of 1; 0 for a row that takes no part."""
+    if mass == "count":
+        return only(ops, present if sample_weight is None else both(sample_weight != 0, present), one)
+    share = one if share is None else share
+    if sample_weight is not None:
+        share = sample_weight * finite_where(ops, sample_weight == 0, share)
+        share = ops.where(sample_weight < 0, nan, share)
+    return only(ops, present, share)
+
+
+def opposed(ops: Any, r: Rows, axis: int) -> AgainstLabel | Shifted:
+    """The logits against the label, or shifted where the target is a distribution."""
+    return against_label(ops, r, axis) if r.a is None else shifted(ops, r.x, axis, r.temperature)
+
+
+def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
+    """Gaps and exponentials of the classes beside the label.
+
+    They refer to the label's own logit where that is the largest, and to a constant elsewhere: the derivative goes
+    through the label where it matters, and neither 1 - p nor a difference of logarithms is left to cancel.
+    """
+    largest = ops.max(r.x, axis=axis, keepdims=True)
+    constant = ops.stop_gradient(largest)
+    sound = ops.isfinite(constant)
+    reference = ops.where(sound, constant, 0.0)
+    chosen = ops.take_along_axis(r.x, r.label, axis=axis)
+    hit = sound & (chosen == constant)
+    watched = constant is not largest
+    # Two ways to the same numbers, of which one is differentiated.
+    pivot = ops.where(hit, chosen, reference) if watched else reference
+    lag = ops.where(hit, 0.0, chosen - reference) if watched else chosen - reference
+    gap = tempered(ops, lag, r.temperature)
+    gaps = ops.put_along_axis(tempered(ops, r.x - pivot, r.temperature), r.label, -inf, axis=axis)
+    others = ops.exp(gaps)
+    # Where the largest logit is not finite, softmax is not defined.
+    rest = ops.sum(others, axis=axis, keepdims=True) * ops.where(sound, ops.ones_like(reference), nan)
+    total = rest + ops.exp(gap)
+    log_total = ops.where(hit, ops.log1p(rest), ops.log(total))
+    lead = None
+    if watched:  # another class with most of the mass has the share 1 / (1 + r), which is differentiated as such
+        top = gaps == 0
+        rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, r.temperature)
+        remainder = ops.sum(ops.where(top, 0.0, others), axis=axis, keepdims=True) + ops.exp(gap)
+        remainder = remainder * ops.exp(-rise)
+        alone = ~hit & (total < 2)
+        log_total = ops.where(alone, ops.log1p(remainder) + rise, log_total)
+        lead = alone & top, 1.0 / (1.0 + remainder)
+    return AgainstLabel(hit, pivot, gap, gaps, others, rest, total, log_total, lead)
+
+
+def beside(ops: Any, c: AgainstLabel, factor: Array) -> Array:
+    """Softmax of the classes beside the label, and 0 there, times a factor for each row."""
+    if c.lead is None:
+        return factor / c.total * c.others
+    return factor * ops.where(*c.lead, c.others / c.total)
+
+
+def surprise(r: Rows, c: AgainstLabel) -> Array:
+    """-log softmax at the label, two terms that are not negative."""
+    return validated(r, c.log_total - c.gap)
+
+
+def per_unit(ops: Any, r: Rows, c: Any, z_loss: Array | float | None, axis: int) -> tuple[Array, Array | None]:
+    """A row's loss per unit of sample weight, and the z-loss in it."""
+    if r.a is None:
+        loss = surprise(r, c)
+        loss = loss if r.share is None else product(ops, r.share, loss)
+    else:
+        loss = ops.sum(product(ops, r.a, 0.0 - logarithms(ops, c, axis)), axis=axis, keepdims=True)
+        loss = validated(r, loss)
     if z_loss is None:
-        return loss, None, target_log_p
+        return loss, None
     log_z = log_of_sum(ops, r.x, axis, r.temperature)
-    penalty = product(ops, z_loss * r.share, log_z * log_z)
-    return loss + penalty, penalty, target_log_p
+    penalty = product(ops, z_loss * share_of(ops, r, log_z), log_z * log_z)
+    return loss + penalty, penalty
 
 
-def against_label(ops: Any, r: Rows, s: Shifted, axis: int) -> Array:
-    """-log softmax at the label: log(1 + R) less its gap, which is 0 for the largest logit."""
-    gap = tempered(ops, ops.take_along_axis(r.x, r.label, axis=axis) - s.reference, r.temperature)
-    return ops.where(at_label(ops, s.lead, r.label), ops.log1p(s.beside_lead), s.log_total - gap)
+def target_log_probability(ops: Any, r: Rows, c: Any, axis: int) -> Array:
+    """log p at a label, and on average over a distribution."""
+    if r.a is None:
+        return 0.0 - surprise(r, c)
+    log_p = ops.sum(product(ops, r.q, logarithms(ops, c, axis)), axis=axis, keepdims=True)
+    return validated(r, log_p)
+
+
+def label_of(ops: Any, r: Rows, axis: int) -> Array:
+    """The label; of a distribution its largest class."""
+    return ops.argmax(r.q, axis=axis, keepdims=True) if r.label is None else r.label
+
+
+def finite_where(ops: Any, idle: Array, y: Array) -> Array:
+    """0 in place of what is not finite, in idle rows."""
+    return ops.where(idle & ~ops.isfinite(y), 0.0, y)
+
+
+def validated(r: Rows, y: Array) -> Array:
+    """NaN in place of what belongs to a label that is no class."""
+    return y if r.validity is None else y * r.validity
+
+
+def share_of(ops: Any, r: Rows, like: Array) -> Array:
+    """W, as an array of rows."""
+    return ops.ones_like(like) if r.share is None else r.share
 
 
 def mean_weight(ops: Any, weight: Array, q: Array, axis: int) -> Array:

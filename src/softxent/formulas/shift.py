@@ -52,12 +52,18 @@ def shifted(
     sound = ops.isfinite(constant)
     reference = ops.where(sound, constant, 0.0)
     gaps = tempered(ops, x - reference, temperature)
-    rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, temperature)
     others = ops.put_along_axis(ops.exp(gaps), lead, 0.0, axis=axis)
     rest = ops.sum(others, axis=axis, keepdims=True)
     if undefined:
-        rest = rest * (1.0 + ops.where(sound, ops.zeros_like(reference), nan) * (largest - constant))
-    beside, beside_lead = rest + ops.expm1(rise), rest * ops.exp(-rise)
+        rest = rest * ops.where(sound, ops.ones_like(rest), nan)
+    beside = beside_lead = rest
+    log_total = ops.log1p(rest)
+    if constant is not largest:  # somebody differentiates: the rise changes no value
+        if undefined:
+            rest = rest * (1.0 + ops.where(sound, ops.zeros_like(reference), nan) * (largest - constant))
+        rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, temperature)
+        beside, beside_lead = rest + ops.expm1(rise), rest * ops.exp(-rise)
+        log_total = ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside))
     return Shifted(
         lead=lead,
         largest=constant,
@@ -66,8 +72,19 @@ def shifted(
         others=others,
         beside=beside,
         beside_lead=beside_lead,
-        log_total=ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside)),
+        log_total=log_total,
     )
+
+
+def shares(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
+    """Softmax where nobody differentiates: e_j / Σ e, for which it does not matter where the largest entry is."""
+    if varies(temperature, axis):
+        x, temperature = tempered(ops, x, temperature), None
+    largest = ops.max(x, axis=axis, keepdims=True)
+    sound = ops.isfinite(largest)
+    e = ops.exp(tempered(ops, x - ops.where(sound, largest, 0.0), temperature))
+    total = ops.sum(e, axis=axis, keepdims=True)
+    return e / (total * ops.where(sound, ops.ones_like(total), nan))
 
 
 def probabilities(ops: Any, s: Shifted, axis: int) -> Array:

@@ -4,7 +4,7 @@ from typing import Any
 
 from softxent.formulas.logits import along_temperature, by_temperature, masked, masked_temperature, over
 from softxent.formulas.participation import only
-from softxent.formulas.shift import Shifted, probabilities, shifted, spread
+from softxent.formulas.shift import Shifted, probabilities, shares, shifted, spread
 
 Array = Any
 
@@ -26,8 +26,12 @@ def value(
     """Softmax along ``axis``, of -logits if ``negate``; 0 at dropped classes."""
     if logits.shape[axis] == 0:
         return ops.astype(logits, result)
-    _, s, _ = laid_out(ops, logits, where, temperature, axis, dtype, negate=negate)
-    return ops.astype(only(ops, where, probabilities(ops, s, axis)), result, copy=False)
+    x, temperature = prepared(ops, logits, where, temperature, axis, dtype, negate=negate)
+    if ops.stop_gradient(x) is x:
+        p = shares(ops, x, axis, temperature)
+    else:
+        p = probabilities(ops, shifted(ops, x, axis, temperature), axis)
+    return ops.astype(only(ops, where, p), result, copy=False)
 
 
 def pullback(
@@ -84,13 +88,27 @@ def laid_out(
     negate: bool = False,
 ) -> tuple[Array, Shifted, Array | float | None]:
     """Logits in the dtype of the arithmetic with dropped classes out, shifted, and the temperature."""
+    x, temperature = prepared(ops, logits, where, temperature, axis, dtype, negate=negate)
+    return x, shifted(ops, x, axis, temperature), temperature
+
+
+def prepared(
+    ops: Any,
+    logits: Array,
+    where: Array | None,
+    temperature: Array | float | None,
+    axis: int,
+    dtype: Any,
+    *,
+    negate: bool,
+) -> tuple[Array, Array | float | None]:
+    """The same before the shift."""
     x = ops.astype(logits, dtype, copy=False)
     if negate:
         x = -x
     if where is not None:
         x = masked(ops, x, where, axis)
-    temperature = masked_temperature(ops, temperature, where, axis)
-    return x, shifted(ops, x, axis, temperature), temperature
+    return x, masked_temperature(ops, temperature, where, axis)
 
 
 def by_each(
