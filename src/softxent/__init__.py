@@ -1,5 +1,6 @@
 """Softmax and cross-entropy, written once against the Python array API standard."""
 
+from softxent.backends.threads import threads
 from softxent.categorical import cross_entropy
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
 from softxent.normalizers import log_softmax, logsumexp, softmax, softmin
@@ -18,6 +19,7 @@ __all__ = [
     "smooth_labels",
     "softmax",
     "softmin",
+    "threads",
     "value_and_grad",
     "vjp",
 ]

@@ -25,7 +25,8 @@ class Call:
 
     ``given`` has the caller's arrays by argument, as the formula's operands are named. ``finish`` makes the result that
     the caller gets from the formula's, and ``start`` the cotangents of the formula's results from the caller's, from
-    ones where that is None; it is handed a function for the results, which it may not need.
+    ones where that is None; it is handed a function for the results, which it may not need. ``foresee`` makes them
+    before there are results, for derivatives by the arguments named, where those do not need any.
     """
 
     form: Layout
@@ -35,6 +36,7 @@ class Call:
     given: Mapping[str, Any]
     finish: Callable[[Any], Any]
     start: Callable[[Callable[[], Any], Any], tuple[Array, ...]]
+    foresee: Callable[[tuple[str, ...]], tuple[Array, ...] | None] = lambda _: None
     by_products: bool = False  # whether the formula's pullback leaves some of its results out
     beside: bool = False  # whether what is differentiated is only the first part of the caller's result
     per_example: bool = True  # options of fewer dimensions than the logits belong to rows; otherwise they broadcast
@@ -47,7 +49,12 @@ class Call:
     def results(self) -> Any:
         """What the formula gives."""
         return self.form.backend.run(
-            self.formula, self.operands, axis=self.form.axis, by_products=self.by_products, **self.static
+            self.formula,
+            self.operands,
+            axis=self.form.axis,
+            by_products=self.by_products,
+            foresee=self.foresee,
+            **self.static,
         )
 
     def value(self) -> Any:
@@ -64,6 +71,20 @@ class Call:
         cotangents = dict(zip(self.formula.COTANGENTS, self.start(results, cotangent), strict=True))
         found = backend.pull(self.formula, cotangents, self.operands, by=by, axis=self.form.axis, **self.static)
         return tuple(self._outward(name, x) for name, x in zip(by, found, strict=True))
+
+    def value_and_pull(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
+        """What the caller gets, and its derivatives by arguments; from one look at the logits if possible."""
+        seeds = self.foresee(by)
+        if seeds is None:
+            results = self.results()
+            return self.finish(results), self.pull(lambda: results, None, by)
+        backend = self.form.backend
+        cotangents = dict(zip(self.formula.COTANGENTS, seeds, strict=True))
+        results, found = backend.visit(
+            self.formula, cotangents, self.operands, by=by, axis=self.form.axis, **self.static
+        )
+        value = self.finish(results if len(results) > 1 else results[0])
+        return value, tuple(self._outward(name, x) for name, x in zip(by, found, strict=True))
 
     def second(self, name: str, **arrays: Array) -> Array:
         """A second derivative by the logits, which the formula has under that name."""

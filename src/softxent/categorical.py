@@ -242,8 +242,9 @@ def cross_entropy_call(
     total = layout.scalar("denominator", total)
     takes_part = {name: operands[name] for name in ("where", "sample_weight")}
     ignore_index = layout.scalar("ignore_index", ignore_index)
+    in_bounds = False
     if hard:
-        given_labels.check_range(form, given, check=check, ignore_index=ignore_index, **takes_part)
+        in_bounds = given_labels.check_range(form, given, check=check, ignore_index=ignore_index, **takes_part)
         operands["labels"], operands["ignore_index"] = given_labels.comparable(form, given, labels, ignore_index)
     else:
         operands["labels"] = form.inward(labels)
@@ -254,6 +255,13 @@ def cross_entropy_call(
     if named == "weight" and reduction in {"mean", "sum_and_weight"}:
         given_labels.refuse_negative(form, operands, hard=hard, check=check)
 
+    static = {
+        "dtype": compute,
+        "hard": hard,
+        "in_bounds": in_bounds,
+        "mass": "count" if named == "count" else "weight",
+        "aux": wanted,
+    }
     reduce = reductions.Reduction(backend, reduction, named or total, empty_mean)
 
     def finish(results: tuple[Any, ...]) -> Any:
@@ -266,18 +274,30 @@ def cross_entropy_call(
             loss, mass = results()[:2]
             return form.rows(loss), form.rows(mass)
 
-        one = backend.scalar(1.0, logits, compute)
-        by_loss, by_mass = backend.quietly(reduce.cotangents, rows, g, one)
+        by_loss, by_mass = backend.quietly(reduce.cotangents, rows, g, backend.scalar(1.0, logits, compute))
         return form.row_values(by_loss), form.row_values(by_mass)
+
+    def foresee(by: tuple[str, ...]) -> tuple[Any, ...] | None:
+        if wanted:
+            return None
+        one = backend.scalar(1.0, logits, compute)
+        by_mass = bool(formula.COTANGENTS["g_mass"] & set(by))
+        seeds = backend.quietly(reduce.foreseen, masses, one, by_mass=by_mass)
+        return None if seeds is None else tuple(form.row_values(seed) for seed in seeds)
+
+    def masses() -> Any:
+        beside = {name: x for name, x in operands.items() if name != "logits"}
+        return form.rows(backend.evaluate(formula.masses, beside, axis=form.axis, size=form.size, **static))
 
     return Call(
         form=form,
         formula=formula,
         operands=operands,
-        static={"dtype": compute, "hard": hard, "mass": "count" if named == "count" else "weight", "aux": wanted},
+        static=static,
         given=differentiable,
         finish=finish,
         start=start,
+        foresee=foresee,
         by_products=bool(wanted),
         beside=aux is not None,
     )

@@ -121,8 +121,8 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         call, by = known.called(args, kwargs)
-        results = call.results()
-        return call.finish(results), known.unpacked(call.pull(lambda: results, None, by))
+        value, derivatives = call.value_and_pull(by)
+        return value, known.unpacked(derivatives)
 
     return known.named(value_and_gradient, "value_and_grad")
 

@@ -158,8 +158,8 @@ def check_range(
     ignore_index: Any = None,
     where: Array | None = None,
     sample_weight: Array | None = None,
-) -> None:
-    """Refuse labels of participating rows that are no class, where the values can be read.
+) -> bool:
+    """Refuse labels of participating rows that are no class, where the values can be read; whether they could.
 
     ``given`` and ``ignore_index`` are the caller's: NumPy labels beside another library are looked at as such. What
     else decides who takes part is aligned to the logits.
@@ -169,9 +169,14 @@ def check_range(
     own = backend if one else backend_of(given) or backend
     look = check is not False if one else should_look(own, given, check)
     if form.size == 0 or not look:
-        return
-    if one and _is_settled(form, int(given), ignore_index, alone=where is None and sample_weight is None):
-        return
+        return False
+    if one:
+        if _is_settled(form, int(given), ignore_index, alone=where is None and sample_weight is None):
+            return True
+    else:
+        bounds = own.bounds(given)
+        if bounds is not None and 0 <= bounds[0] and bounds[1] < form.size:
+            return True
     with own.reading():
         if one:
             labels, index = comparable(form, given, given, ignore_index)
@@ -182,19 +187,22 @@ def check_range(
         if index is None or isinstance(index, int):
             wrong = wrong if index is None else wrong & ~equals(own, labels, index)
             index = None
-        if not one and not read(own, own.any(wrong), "labels", check):
-            return
+        if not one:
+            found = read(own, own.any(wrong), "labels", check)
+            if not found:
+                return found is not None
     deciding = [x for x in (where, sample_weight, index) if x is not None]
     if not all(should_look(backend, x, check) for x in deciding):
-        return
+        return False
     with backend.reading():
         if deciding:
             wrong = backend.adopt(wrong)
             present = present_rows(backend, backend.adopt(labels), where, index, hard=True, axis=form.axis)
             wrong = wrong if present is None else wrong & present
             wrong = wrong if sample_weight is None else wrong & (sample_weight != 0)
-            if not read(backend, backend.any(wrong), "where and sample_weight", check):
-                return
+            found = read(backend, backend.any(wrong), "where and sample_weight", check)
+            if not found:
+                return found is not None
         checking = backend if deciding else own
         position = first(checking, checking.squeeze(wrong, axis=form.axis))
     with own.reading():
@@ -229,13 +237,13 @@ def should_look(backend: Backend, x: Array, check: bool | None) -> bool:  # noqa
     return check or (check is None and backend.is_readable(x))
 
 
-def read(backend: Backend, condition: Array, name: str, check: bool | None) -> bool:  # noqa: FBT001
-    """A condition's value; what cannot be read is False, and an error with check=True."""
+def read(backend: Backend, condition: Array, name: str, check: bool | None) -> bool | None:  # noqa: FBT001
+    """A condition's value; None if it cannot be read, which is an error with check=True."""
     value = backend.read(condition)
     if value is None and check:
         msg = f"check=True must read the values of {name}, got a traced array; check outside the trace"
         raise ValueError(msg)
-    return bool(value)
+    return value
 
 
 def refuse(backend: Backend, name: str, x: Array, *, good: Array, expected: str, hint: str) -> None:

@@ -322,7 +322,7 @@ def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, ret
             return tuple(form.rows(part, keepdims=keepdims) for part in sums)
         return form.rows(sums, keepdims=keepdims)
 
-    def start(_: Any, g: Array | None) -> tuple[Array]:
+    def start(_: Any, g: Array | None = None) -> tuple[Array]:
         return (form.row_values(backend.scalar(1.0, x, result) if g is None else g, keepdims=keepdims),)
 
     return Call(
@@ -333,6 +333,7 @@ def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, ret
         given={"x": x, "b": b},
         finish=finish,
         start=start,
+        foresee=start,
         beside=return_sign,
         per_example=False,
     )

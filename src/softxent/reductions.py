@@ -59,8 +59,8 @@ class Reduction:
         if self.kind == "sum":
             return total
         if self.kind == "sum_and_weight":
-            return total, backend.adopt(self._count(loss, mass))
-        count = backend.astype(self._count(loss, mass), total.dtype, copy=False)
+            return total, backend.adopt(self._count(mass, total))
+        count = backend.astype(self._count(mass, total), total.dtype, copy=False)
         nothing = count == 0
         mean = total / backend.where(nothing, backend.ones_like(count), count)
         return backend.adopt(backend.where(nothing, math.nan if self.empty_mean == "nan" else 0.0, mean))
@@ -80,25 +80,40 @@ class Reduction:
         if self.kind in {"none", "sum"}:
             return g, zero
         loss, mass = rows()
-        count = backend.astype(self._count(loss, mass), one.dtype, copy=False)
-        nothing = count == 0
-        count = backend.where(nothing, one, count)
-        per_row = backend.where(nothing, zero, g / count)
+        per_row, count, nothing = self._per_row(mass, g, one)
         if not self._is_weighed:
             return per_row, zero
         mean = backend.where(nothing, zero, backend.adopt(backend.sum(loss)) / count)
         return per_row, -per_row * mean
 
+    def foreseen(self, mass: Callable[[], Array], one: Array, *, by_mass: bool) -> tuple[Array, Array] | None:
+        """The same for a cotangent of 1, before there is a loss; None where the mean matters, for derivatives by mass."""
+        zero = self.backend.zeros_like(one)
+        if self.kind != "mean":
+            return one, zero
+        if by_mass and self._is_weighed:
+            return None
+        per_row, _, _ = self._per_row(mass(), one, one)
+        return per_row, zero
+
+    def _per_row(self, mass: Array, g: Array, one: Array) -> tuple[Array, Array, Array]:
+        """What each row's loss is multiplied by, the denominator (1 in place of 0), and whether that is 0."""
+        backend = self.backend
+        count = backend.astype(self._count(mass, one), one.dtype, copy=False)
+        nothing = count == 0
+        count = backend.where(nothing, one, count)
+        return backend.where(nothing, backend.zeros_like(one), g / count), count, nothing
+
     @property
     def _is_weighed(self) -> bool:
         return isinstance(self.denominator, str) and self.denominator == "weight"
 
-    def _count(self, loss: Array, mass: Array) -> Array:
+    def _count(self, mass: Array, like: Array) -> Array:
         backend = self.backend
         if isinstance(self.denominator, float):
-            return backend.full_like(backend.adopt(backend.sum(loss)), self.denominator)
+            return backend.full_like(like, self.denominator)
         if not isinstance(self.denominator, str):
             return self.denominator
         if self.denominator == "all":
-            return backend.sum(backend.ones_like(loss))
+            return backend.sum(backend.ones_like(mass))
         return backend.sum(mass if self._is_weighed else backend.stop_gradient(mass))

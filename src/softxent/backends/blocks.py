@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
 from math import prod
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from softxent.backends import generic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from softxent.backends.generic import Formula
 
 Array = Any
 
@@ -19,6 +19,12 @@ class Backend(generic.Backend):
     """A library whose arrays can be cut into views and written to: rows are taken so many at a time."""
 
     entries = 2**18  # of the logits, in a block: 1 MiB of float32
+    few = 32  # classes up to which a block is laid out with the classes first, so that operations run along the rows
+    worth_moving = 2**13  # entries from which on that pays
+
+    # What the primitives of one block remember.
+    of_block = False
+    room: Array | None = None  # where the result goes
 
     def writable(self, operands: Mapping[str, Any]) -> bool:  # noqa: ARG002 - other backends look at them
         """Whether results may be written into memory of our own, unseen by any trace."""
@@ -28,50 +34,114 @@ class Backend(generic.Backend):
         """Memory of the library, device and dtype of an array."""
         return self.namespace.empty(shape, dtype=like.dtype, device=self.device(like))
 
+    def exp(self, x: Array) -> Array:
+        """Where the result of a block goes, if it fits there: what the formula makes of it need not be copied then."""
+        room = self.room
+        if room is None or room.shape != x.shape or room.dtype != x.dtype:
+            return self.namespace.exp(x)
+        self.room = None
+        return self.namespace.exp(x, out=room)
+
+    def keep_freed_memory(self) -> None:
+        """Let malloc hand out again what blocks free, which it would return to the system each time.
+
+        glibc keeps twice the size of the largest mapping that was ever freed, up to 64 MiB; elsewhere nothing happens.
+        The pages of this one are never touched. Without it, fresh pages take longer than the arithmetic on them.
+        """
+        self.namespace.empty(2**25 - 2**16, dtype=self.namespace.uint8)
+
+    def in_parallel(self, work: Callable[[int], None], count: int) -> None:
+        """Call ``work`` with 0 to ``count`` - 1; one after the other, where the library has threads of its own."""
+        for n in range(count):
+            work(n)
+
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """Block by block; what has one value a row or a logit is written where it belongs."""
         cut, blocks = self._blocks(operands, axis)
         if not blocks:
             return super().evaluate(function, operands, axis=axis, **static)
-        rows = next(iter(operands.values())).shape[cut]
-        out: list[Array] = []
-        for block in blocks:
-            found = super().evaluate(function, self._part(operands, cut, block), axis=axis, **static)
-            parts = found if isinstance(found, tuple) else (found,)
-            out = out or [self.empty(x, (*x.shape[:cut], rows, *x.shape[cut + 1 :])) for x in parts]
-            for whole, part in zip(out, parts, strict=True):
-                whole[_at(cut, block)] = part
-        return tuple(out) if isinstance(found, tuple) else out[0]
+        several = False
 
-    def pull(
+        def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
+            nonlocal several
+            found = generic.Backend.evaluate(ops, function, part, axis=axis, **static)
+            several = isinstance(found, tuple)
+            return found if several else (found,)
+
+        results = self._walk(part_of, operands, cut, blocks)
+        return results if several else results[0]
+
+    def derived(
         self,
-        formula: Formula,
-        cotangents: Mapping[str, Array],
+        function: Callable[..., Any],
         operands: Mapping[str, Any],
         *,
         by: tuple[str, ...],
         axis: int,
         **static: Any,
     ) -> tuple[Array, ...]:
-        """Block by block; what rows share, such as a class weight, is added up over blocks."""
-        everything = {**operands, **cotangents}
-        cut, blocks = self._blocks(everything, axis)
+        """Block by block; what rows share, such as the derivative by a class weight, is added up over blocks."""
+        cut, blocks = self._blocks(operands, axis)
         if not blocks:
-            return super().pull(formula, cotangents, operands, by=by, axis=axis, **static)
-        shared = {name for name in by if operands[name].ndim == 0 or operands[name].shape[cut] == 1}
-        out = {name: self.empty(operands[name], tuple(operands[name].shape)) for name in by if name not in shared}
-        sums: dict[str, list[Array]] = {name: [] for name in by if name in shared}
-        for block in blocks:
-            part = self._part(everything, cut, block)
-            seeds = {name: part.pop(name) for name in cotangents}
-            found = super().pull(formula, seeds, part, by=by, axis=axis, **static)
-            for name, x in zip(by, found, strict=True):
-                if name in shared:
-                    sums[name].append(x)
-                else:
-                    out[name][_at(cut, block)] = x
-        added = {name: self.quietly(self._added, parts) for name, parts in sums.items()}
-        return tuple(added[name] if name in shared else out[name] for name in by)
+            return super().derived(function, operands, by=by, axis=axis, **static)
+        shared = {n - len(by) for n, x in enumerate(operands[name] for name in by) if x.ndim == 0 or x.shape[cut] == 1}
+
+        def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
+            return generic.Backend.derived(ops, function, part, by=by, axis=axis, **static)
+
+        return self._walk(part_of, operands, cut, blocks, shared)
+
+    def _walk(
+        self,
+        part_of: Callable[[Any, Mapping[str, Any]], tuple[Array, ...]],
+        operands: Mapping[str, Any],
+        cut: int,
+        blocks: list[slice],
+        shared: set[int] = frozenset(),  # type: ignore[assignment]
+    ) -> tuple[Array, ...]:
+        """The results for each block put together; those counted from the end by ``shared`` are added up instead."""
+        rows = next(iter(operands.values())).shape[cut]
+        lock = Lock()
+        whole: list[Array] = []
+        sums: dict[int, list[Array]] = {}
+
+        def work(n: int) -> None:
+            at = _at(cut, blocks[n])
+            part = self._part(operands, cut, blocks[n])
+            logits = next(iter(part.values()))
+            rooms = [x[at] for x in whole if x is not None and x.ndim == logits.ndim]
+            room = next((x for x in rooms if x.shape == logits.shape), None)
+            found = part_of(self.of_one_block(room), part)
+            with lock:
+                if not whole:
+                    for k, x in enumerate(found, start=-len(found)):
+                        if k in shared:
+                            sums[k] = [None] * len(blocks)
+                        whole.append(None if k in shared else self._room(x, cut, rows))
+            for k, x in enumerate(found, start=-len(found)):
+                if k in shared:
+                    sums[k][n] = x
+                elif x is not room:
+                    self.fill(whole[k][at], x)
+
+        self.in_parallel(work, len(blocks))
+        for k, parts in sums.items():
+            whole[k] = self.quietly(self._added, parts)
+        return tuple(whole)
+
+    def of_one_block(self, room: Array | None) -> Backend:
+        """The primitives for one block, which remember what belongs to it."""
+        ops = copy(self)
+        ops.of_block, ops.room = True, room
+        return ops
+
+    def fill(self, whole: Array, part: Array) -> None:
+        """Copy."""
+        whole[...] = part
+
+    def _room(self, part: Array, cut: int, rows: int) -> Array:
+        """Memory for all rows of a result, a block of which is given."""
+        return self.empty(part, (*part.shape[:cut], rows, *part.shape[cut + 1 :]))
 
     def _added(self, parts: list[Array]) -> Array:
         """The sum of arrays, pairwise."""
@@ -93,6 +163,14 @@ class Backend(generic.Backend):
             return x if getattr(x, "ndim", 0) == 0 or x.shape[cut] == 1 else x[_at(cut, block)]
 
         return {name: part(x) for name, x in operands.items()}
+
+    def place(self, operands: Mapping[str, Any], axis: int) -> int | None:
+        """First where they are so few, and the rows so many, that moving the classes pays."""
+        logits = next(iter(operands.values()))
+        pays = (
+            self.writable(operands) and 0 < logits.shape[axis] <= self.few and prod(logits.shape) >= self.worth_moving
+        )
+        return 0 if pays else super().place(operands, axis)
 
 
 def _at(cut: int, block: slice) -> tuple[slice, ...]:

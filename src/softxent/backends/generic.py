@@ -5,6 +5,7 @@ Every other backend is this one with a few methods replaced by what its library 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import array_api_compat as compat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
 Array = Any
+Foresee = Callable[[tuple[str, ...]], "tuple[Array, ...] | None"]
 
 FEW = 8  # entries that a plain sum adds as exactly as a pairwise one
 
@@ -24,7 +26,8 @@ class Formula(Protocol):
     """What a backend is handed to run: a module of ``softxent.formulas`` with these functions in it.
 
     A ``pushforward`` beside them gives forward derivatives of results that are arrays of the logits' shape; those of
-    one value a row follow from the pullback, and have ``hvp`` and ``hessian_diagonal`` for second derivatives.
+    one value a row follow from the pullback, and have ``value_and_pullback`` for both at once, and ``hvp`` and
+    ``hessian_diagonal`` for second derivatives.
     """
 
     @property
@@ -140,6 +143,10 @@ class Backend:
         """The value of a 0-d bool array, computed if need be; None where there is none, as inside a trace."""
         return bool(condition)
 
+    def bounds(self, integers: Array) -> tuple[int, int] | None:
+        """The smallest and largest of readable integers; None if there are none, or they cannot be read after all."""
+        return (int(self.min(integers)), int(self.max(integers))) if prod(integers.shape) else None
+
     def default_float(self, like: Array) -> Any:
         """The library's default floating dtype."""
         return self.namespace.__array_namespace_info__().default_dtypes(device=self.device(like))["real floating"]
@@ -156,13 +163,15 @@ class Backend:
         operands: Mapping[str, Any],
         *,
         axis: int,
-        by_products: bool = False,  # noqa: ARG002 - backends with a rule of their own for derivatives look at it
+        by_products: bool = False,  # noqa: ARG002 - backends with a rule of their own for derivatives look at these
+        foresee: Foresee | None = None,  # noqa: ARG002
         **static: Any,
     ) -> Any:
         """The value of a formula, differentiable where the library is.
 
         Each operand is an array aligned to the logits (the first), a 0-d array, or a number. With ``by_products`` there
-        are results beyond those that the formula's pullback knows.
+        are results beyond those that the formula's pullback knows. ``foresee`` has the cotangents that will come back
+        for derivatives by what is named, if these can be told before there are results.
         """
         return self.evaluate(formula.value, operands, axis=axis, **static)
 
@@ -177,20 +186,52 @@ class Backend:
         **static: Any,
     ) -> tuple[Array, ...]:
         """Derivatives of the formula by the operands named, each of the shape and dtype of its operand."""
-        if not by:
-            return ()
-        found = self.evaluate(formula.pullback, {**operands, **cotangents}, by=by, axis=axis, **static)
-        return tuple(self.quietly(self.summed_to, x, operands[name]) for name, x in zip(by, found, strict=True))
+        return self.derived(formula.pullback, {**operands, **cotangents}, by=by, axis=axis, **static) if by else ()
+
+    def visit(
+        self,
+        formula: Formula,
+        cotangents: Mapping[str, Array],
+        operands: Mapping[str, Any],
+        *,
+        by: tuple[str, ...],
+        axis: int,
+        **static: Any,
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Results of a formula of one value a row, and their derivatives, from one look at the logits."""
+        found = self.derived(
+            formula.value_and_pullback,  # type: ignore[attr-defined]
+            {**operands, **cotangents},
+            by=by,
+            axis=axis,
+            **static,
+        )
+        return found[: -len(by)], found[-len(by) :]
+
+    def derived(
+        self,
+        function: Callable[..., Any],
+        operands: Mapping[str, Any],
+        *,
+        by: tuple[str, ...],
+        axis: int,
+        **static: Any,
+    ) -> tuple[Array, ...]:
+        """A function whose last results are derivatives: these get the shape and dtype of what they are by."""
+        found = self.evaluate(function, operands, by=by, axis=axis, **static)
+        derivatives = (self.quietly(self.summed_to, x, operands[n]) for n, x in zip(by, found[-len(by) :], strict=True))
+        return *found[: -len(by)], *derivatives
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """Any function of a formula's, on operands as for ``run``: its value, pullback or another derivative."""
-        if not self.must_move(next(iter(operands.values())), axis):
+        place = self.place(operands, axis)
+        if place is None:
             return self.quietly(function, self, **operands, axis=axis, **static)
-        moved = {name: self._classes_last(x, axis) for name, x in operands.items()}
-        results = self.quietly(function, self, **moved, axis=-1, **static)
+        moved = {name: self._with_classes(x, axis, place) for name, x in operands.items()}
+        results = self.quietly(function, self, **moved, axis=place, **static)
         if isinstance(results, tuple):
-            return tuple(self.moveaxis(result, -1, axis) for result in results)
-        return self.moveaxis(results, -1, axis)
+            return tuple(self.moveaxis(result, place, axis) for result in results)
+        return self.moveaxis(results, place, axis)
 
     def summed_to(self, x: Array, operand: Array) -> Array:
         """What an operand that was broadcast gets back: the sum over all that it met, in its dtype."""
@@ -211,13 +252,20 @@ class Backend:
         """Of that shape, with memory in the order of the axes: what is flattened on the way has no strides left."""
         return self.reshape(self.reshape(x, (-1,)), shape)
 
-    def must_move(self, x: Array, axis: int) -> bool:
+    def place(self, operands: Mapping[str, Any], axis: int) -> int | None:
+        """Where the class axis has to go for the formula; None if it can stay."""
+        return -1 if self.sums_plainly(next(iter(operands.values())), axis) else None
+
+    def sums_plainly(self, x: Array, axis: int) -> bool:
         """Whether a sum along the axis would be a plain one, whose error grows with the number of classes."""
         return self.plain_sums and x.shape[axis] > FEW and axis % x.ndim != x.ndim - 1
 
-    def _classes_last(self, x: Any, axis: int) -> Any:
-        """An operand with the class axis last, also in memory."""
+    def _with_classes(self, x: Any, axis: int, place: int) -> Any:
+        """An operand with the class axis elsewhere, also in memory."""
         if getattr(x, "ndim", 0) == 0:
             return x
-        x = self.moveaxis(x, axis, -1)
+        return self.in_order(self.moveaxis(x, axis, place))
+
+    def in_order(self, x: Array) -> Array:
+        """The same array, with memory in the order of its axes."""
         return self._in_order(x, x.shape)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as namespace
+import numpy as np
 
 from softxent.backends import generic
 
@@ -60,6 +61,11 @@ class Backend(generic.Backend):
     def read(self, condition: Array) -> bool | None:
         """The value, unless it is traced."""
         return None if isinstance(condition, jax.core.Tracer) else bool(condition)
+
+    def bounds(self, integers: Array) -> tuple[int, int] | None:
+        """By NumPy, which sees the same memory and starts faster."""
+        seen = np.asarray(integers)
+        return (int(seen.min()), int(seen.max())) if seen.size else None
 
     def default_float(self, like: Array) -> Any:  # noqa: ARG002 - a setting of the process
         """float64 only with jax_enable_x64."""

@@ -1,24 +1,30 @@
-"""NumPy: gathers by index, no floating-point warnings, sums along contiguous memory."""
+"""NumPy: blocks on threads, gathers by index, no floating-point warnings, sums that are pairwise or of a few."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat.numpy as namespace
 import numpy as np
 
-from softxent.backends import blocks, generic
+from softxent.backends import blocks, generic, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = Any
 
+_PIECE = 2**16  # entries that the cache holds the right way round and the other
+
 
 class Backend(blocks.Backend):
     """NumPy arrays."""
 
     name = "numpy"
+
+    _found: tuple[Array, Array, Array] | None = None  # in a block: where the largest was last looked for, and found; it
+    _last: tuple[Array, Any, Array] | None = None  # in a block: the index last asked for, in what, and its positions
 
     def adopt(self, x: Array) -> Array:
         """A plain ndarray: scalars become 0-d, memory maps views."""
@@ -40,27 +46,105 @@ class Backend(blocks.Backend):
         """Host memory."""
         return True
 
+    # -- primitives of formulas ---------------------------------------------------------------------------------------
+
+    def sum(self, x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+        """Along the first axis, where NumPy adds one by one, a few at a time."""
+        if axis == 0 and keepdims and x.ndim > 1:
+            while len(x) > generic.FEW:
+                x = np.stack([np.sum(x[n : n + generic.FEW], axis=0) for n in range(0, len(x), generic.FEW)])
+        return np.sum(x, axis=axis, keepdims=keepdims)
+
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
-        """The library's own."""
-        return self.namespace.argmax(x, axis=axis, keepdims=keepdims)
+        """The library's own, but along the first of several axes, where that is slow."""
+        if axis != 0 or x.ndim == 1 or not keepdims or not 0 < len(x) <= self.few:
+            return np.argmax(x, axis=axis, keepdims=keepdims)
+        found, largest = argmax_of_few(x)
+        if self.of_block:
+            self._found = x, found, largest
+        return found
 
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
-        """By fancy indexing."""
-        return np.take_along_axis(x, index.astype(np.intp), axis)
+        """By fancy indexing, in one dimension."""
+        if self._found is not None and self._found[0] is x and self._found[1] is index:
+            return self._found[2]
+        x = np.ascontiguousarray(x)
+        found = x.reshape(-1)[self._positions(x.shape, index, axis)]
+        return found.reshape(index.shape if found.size == index.size else _rows(x.shape, axis))
 
     def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
         """In place."""
-        np.put_along_axis(x, index.astype(np.intp), value, axis)
+        x = np.ascontiguousarray(x)
+        value = value if isinstance(value, float) else np.broadcast_to(value, _rows(x.shape, axis)).reshape(-1)
+        x.reshape(-1)[self._positions(x.shape, index, axis)] = value
         return x
+
+    def _positions(self, shape: tuple[int, ...], index: Array, axis: int) -> Array:
+        """Where in contiguous memory the entries lie that ``index`` names, one a row, in the order of rows."""
+        if self._last is not None and self._last[0] is index and self._last[1] == (shape, axis):
+            return self._last[2]
+        axis %= len(shape)
+        outer, size, inner = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+        if outer * inner == 1:  # one row for all
+            return index.reshape(-1)
+        at = np.broadcast_to(index, _rows(shape, axis)).astype(np.intp, copy=False).reshape(outer, inner)
+        starts = np.arange(0, outer * size * inner, size * inner)[:, None]
+        found = ((at * inner if inner > 1 else at) + (starts + np.arange(inner))).reshape(-1)
+        if self.of_block:
+            self._last = index, (shape, axis), found
+        return found
+
+    # -- how formulas are run -----------------------------------------------------------------------------------------
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call with NumPy's floating-point errors off, whatever the caller has set."""
         with np.errstate(all="ignore"):
             return function(*arguments, **keywords)
 
-    def must_move(self, x: Array, axis: int) -> bool:
+    def sums_plainly(self, x: Array, axis: int) -> bool:
         """NumPy sums pairwise along contiguous memory only."""
         return bool(x.strides[axis] != x.itemsize and x.shape[axis] > generic.FEW)
+
+    def in_parallel(self, work: Callable[[int], None], count: int) -> None:
+        """On threads: NumPy lets others run while it computes."""
+        threads.in_parallel(work, count)
+
+    def in_order(self, x: Array) -> Array:
+        """A copy only if need be."""
+        if x.flags.c_contiguous:
+            return x
+        ordered = np.empty(x.shape, dtype=x.dtype)
+        self.fill(ordered, x)
+        return ordered
+
+    def fill(self, whole: Array, part: Array) -> None:
+        """In pieces that fit the cache, where rows and columns change places."""
+        matrix = part.ndim == 2  # noqa: PLR2004 - a matrix has two axes
+        if not matrix or part.size <= _PIECE or part.strides[1] <= part.strides[0]:
+            whole[...] = part
+            return
+        longer = 0 if part.shape[0] > part.shape[1] else 1
+        step = max(1, _PIECE // part.shape[1 - longer])
+        for n in range(0, part.shape[longer], step):
+            at = (*(slice(None) for _ in range(longer)), slice(n, n + step))
+            whole[at] = part[at]
+
+
+def _rows(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """The shape of one value a row."""
+    axis %= len(shape)
+    return (*shape[:axis], 1, *shape[axis + 1 :])
+
+
+def argmax_of_few(x: Array) -> tuple[Array, Array]:
+    """Position of the largest along the first axis, and itself, one class after the other for all rows."""
+    largest, found = x[0], np.zeros(x.shape[1:], dtype=np.uint8)
+    for n, here in enumerate(x[1:], start=1):
+        # Positions grow, so that the last to exceed all before it is the largest of them.
+        np.maximum(found, (here > largest).view(np.uint8) * np.uint8(n), out=found)
+        largest = np.maximum(largest, here)
+    lead = np.argmax(x, axis=0, keepdims=True) if np.any(np.isnan(largest)) else found[None]
+    return lead, largest[None]
 
 
 def registered(name: str, dtype: Any) -> Any:
@@ -86,4 +170,6 @@ def unplain(kind: type) -> str | None:
 
 def backend() -> Backend:
     """The one instance."""
-    return Backend(namespace)
+    ops = Backend(namespace)
+    ops.keep_freed_memory()
+    return ops

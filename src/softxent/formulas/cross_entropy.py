@@ -13,6 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
+from softxent.formulas import loss_rows
 from softxent.formulas.by_products import entropy, margin
 from softxent.formulas.log_softmax import less_share, logarithms
 from softxent.formulas.logits import CapDerivatives, by_temperature, cap_derivatives, over, tempered
@@ -25,7 +26,6 @@ from softxent.formulas.loss_rows import (
     label_of,
     laid_out,
     mass_of,
-    masses,  # noqa: F401 - a function of this formula
     opposed,
     per_unit,
     share_of,
@@ -38,6 +38,8 @@ from softxent.formulas.shift import Shifted, probabilities, shifted, shortfall, 
 from softxent.formulas.targets import at_label, divisor, product, smoothing_pullbacks
 
 Array = Any
+
+masses = loss_rows.masses  # what the rows count for in a mean
 
 # The cotangent of each result that has one, and the operands that the result has derivatives by.
 COTANGENTS = {
@@ -218,10 +220,12 @@ def against(
         dz = factor * less_share(ops, -costing(ops, r, c), c, p, axis)
         return only(ops, r.kept, dz if by_lse is None else dz + by_lse * p), None
     own = factor if r.share is None else factor * r.share
-    share = ops.exp(c.gap) / c.total
-    at = 0.0 - own * ops.where(c.rest < 1, c.rest / c.total, 1.0 - share)
+    lacking = c.rest / c.total
+    if c.lead is not None:  # the same number, differentiated otherwise
+        lacking = ops.where(c.rest < 1, lacking, 1.0 - c.own / c.total)
+    at = 0.0 - own * lacking
     if by_lse is not None:
-        at = at + by_lse * share
+        at = at + by_lse * (c.own / c.total)
         own = own + by_lse
     dz = ops.put_along_axis(beside(ops, c, own), r.label, at, axis=axis)
     return only(ops, r.kept, dz), at

@@ -80,7 +80,8 @@ def log_probabilities(ops: Any, x: Array, axis: int, temperature: Array | float 
 
 def logarithms(ops: Any, s: Shifted, axis: int) -> Array:
     """Log-probabilities of shifted logits."""
-    return ops.put_along_axis(s.gaps - s.log_total, s.lead, 0.0 - ops.log1p(s.beside_lead), axis=axis)
+    log_p = s.gaps - s.log_total
+    return ops.put_along_axis(log_p, s.lead, 0.0 - ops.log1p(s.beside_lead), axis=axis) if s.watched else log_p
 
 
 def less_share(ops: Any, g: Array, s: Shifted, p: Array, axis: int) -> Array:

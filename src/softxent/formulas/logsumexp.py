@@ -31,7 +31,7 @@ def value(
         log_sum = sign - inf
     elif b is None:
         log_sum = log_of_sum(ops, x if where is None else ops.where(where, x, -inf), axis)
-        sign = sign_of_sum(ops, log_sum)
+        sign = sign_of_sum(ops, log_sum) if signed else None
     else:
         b = ops.astype(b, dtype, copy=False)
         log_sum, sign = log_of_weighted_sum(ops, x, b, axis, where=where, signed=signed)
@@ -59,6 +59,15 @@ def pullback(
     g = ops.astype(g, dtype, copy=False)
     rules = {"x": lambda: g * s.p, "b": lambda: g * s.by_b}
     return tuple(rules[name]() for name in by)
+
+
+def value_and_pullback(
+    ops: Any, x: Array, *, g: Array, by: tuple[str, ...], signed: bool = False, **given: Any
+) -> tuple[Array, ...]:
+    """The one and the other."""
+    log_sum = value(ops, x, signed=signed, **given)
+    results = log_sum if isinstance(log_sum, tuple) else (log_sum,)
+    return *results, *pullback(ops, x, g=g, by=by, signed=signed, **given)
 
 
 def hvp(
@@ -105,10 +114,12 @@ def hessian_diagonal(
 def log_of_sum(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
     """log Σ exp(x / temperature); an empty sum is -inf with derivative 0."""
     s = shifted(ops, x, axis, temperature, undefined=False)
+    level = tempered(ops, s.reference, None if varies(temperature, axis) else temperature)
+    if not s.watched:
+        return ops.where(s.sound, level + s.log_total, s.largest)
     above = 1.0 + s.beside
     # A largest entry of +inf (NaN) makes the logarithm +inf (NaN) and, through inf/inf, its derivative NaN in the row.
     beyond = ops.log(above * ops.where(s.largest < inf, ops.ones_like(above), s.largest))
-    level = tempered(ops, s.reference, None if varies(temperature, axis) else temperature)
     log_sum = level + ops.where(s.largest < inf, s.log_total, beyond)
     return ops.where(s.largest == -inf, -inf, log_sum)
 

@@ -36,15 +36,15 @@ class Rows(NamedTuple):
 class AgainstLabel(NamedTuple):
     """The label of each row beside the other classes: R is what these add up to, relative to the largest logit."""
 
-    hit: Array  # whether the label is the largest
     reference: Array  # the largest logit, 0 if that is not finite
     gap: Array  # of the label to the largest
     gaps: Array  # of the others; -inf at the label
     others: Array  # their exponentials
+    own: Array  # exp(gap)
     rest: Array  # R
     total: Array  # R + exp(gap)
     log_total: Array
-    lead: tuple[Array, Array] | None  # another class of more than half the mass, as a mask, and its share
+    lead: tuple[Array, Array] | None  # if somebody differentiates: where another class has most of the mass; its share
 
 
 def laid_out(
@@ -116,7 +116,6 @@ def class_of(
 
 def masses(
     ops: Any,
-    logits: Array,
     labels: Array,
     *,
     where: Array | None = None,
@@ -126,6 +125,7 @@ def masses(
     hard: bool,
     in_bounds: bool = False,
     mass: str,
+    size: int,
     axis: int,
     dtype: Any,
     **_: Any,
@@ -136,7 +136,7 @@ def masses(
     share: Any = None
     if weight is not None and mass != "count":
         if hard:
-            label, _ = class_of(ops, labels, present, logits.shape[axis], in_bounds=in_bounds)
+            label = class_of(ops, labels, present, size, in_bounds=in_bounds)[0]
             share = ops.take_along_axis(weight, label, axis=axis)
         else:
             q = ops.where(present, ops.astype(labels, dtype, copy=False), 0.0)
@@ -173,35 +173,40 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
     sound = ops.isfinite(constant)
     reference = ops.where(sound, constant, 0.0)
     chosen = ops.take_along_axis(r.x, r.label, axis=axis)
-    hit = sound & (chosen == constant)
     watched = constant is not largest
-    # Two ways to the same numbers, of which one is differentiated.
-    pivot = ops.where(hit, chosen, reference) if watched else reference
-    lag = ops.where(hit, 0.0, chosen - reference) if watched else chosen - reference
+    pivot, lag = reference, chosen - reference
+    if watched:  # the same numbers, differentiated otherwise
+        hit = sound & (chosen == constant)
+        pivot, lag = ops.where(hit, chosen, reference), ops.where(hit, 0.0, lag)
     gap = tempered(ops, lag, r.temperature)
     gaps = ops.put_along_axis(tempered(ops, r.x - pivot, r.temperature), r.label, -inf, axis=axis)
     others = ops.exp(gaps)
+    rest = ops.sum(others, axis=axis, keepdims=True)
     # Where the largest logit is not finite, softmax is not defined.
-    rest = ops.sum(others, axis=axis, keepdims=True) * ops.where(sound, ops.ones_like(reference), nan)
-    total = rest + ops.exp(gap)
-    log_total = ops.where(hit, ops.log1p(rest), ops.log(total))
-    lead = None
+    rest = rest * ops.where(sound, ops.ones_like(rest), nan) if watched else ops.where(sound, rest, nan)
+    own = ops.exp(gap)
+    excess = rest + (own - 1.0)  # of which nothing is lost where R is the smaller: there the gap is 0
+    total, log_total, lead = rest + own, ops.log1p(excess), None
     if watched:  # another class with most of the mass has the share 1 / (1 + r), which is differentiated as such
         top = gaps == 0
         rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, r.temperature)
-        remainder = ops.sum(ops.where(top, 0.0, others), axis=axis, keepdims=True) + ops.exp(gap)
+        remainder = ops.sum(ops.where(top, 0.0, others), axis=axis, keepdims=True) + own
         remainder = remainder * ops.exp(-rise)
         alone = ~hit & (total < 2)
         log_total = ops.where(alone, ops.log1p(remainder) + rise, log_total)
         lead = alone & top, 1.0 / (1.0 + remainder)
-    return AgainstLabel(hit, pivot, gap, gaps, others, rest, total, log_total, lead)
+    return AgainstLabel(pivot, gap, gaps, others, own, rest, total, log_total, lead)
 
 
 def beside(ops: Any, c: AgainstLabel, factor: Array) -> Array:
-    """Softmax of the classes beside the label, and 0 there, times a factor for each row."""
-    if c.lead is None:
-        return factor / c.total * c.others
-    return factor * ops.where(*c.lead, c.others / c.total)
+    """Softmax of the classes beside the label, and 0 there, times a factor; it may take the exponentials' place."""
+    if c.lead is not None:
+        return factor * ops.where(*c.lead, c.others / c.total)
+    p = c.others
+    if ops.stop_gradient(factor) is not factor:
+        return factor / c.total * p
+    p *= factor / c.total
+    return p
 
 
 def surprise(r: Rows, c: AgainstLabel) -> Array:

@@ -28,12 +28,14 @@ class Shifted(NamedTuple):
 
     lead: Array  # position of the first largest entry
     largest: Array  # that entry, held constant
+    sound: Array  # whether it is finite
     reference: Array  # the same, 0 if it is not finite
     gaps: Array  # (x - reference) / temperature
     others: Array  # exp(gaps), 0 at the lead
     beside: Array  # R, where the largest entry is one among others
     beside_lead: Array  # R, as the largest entry sees it
     log_total: Array  # log(1 + R)
+    watched: bool  # whether somebody differentiates
 
 
 def shifted(
@@ -54,11 +56,10 @@ def shifted(
     gaps = tempered(ops, x - reference, temperature)
     others = ops.put_along_axis(ops.exp(gaps), lead, 0.0, axis=axis)
     rest = ops.sum(others, axis=axis, keepdims=True)
-    if undefined:
-        rest = rest * ops.where(sound, ops.ones_like(rest), nan)
-    beside = beside_lead = rest
-    log_total = ops.log1p(rest)
-    if constant is not largest:  # somebody differentiates: the rise changes no value
+    if constant is largest:
+        beside = beside_lead = ops.where(sound, rest, nan) if undefined else rest
+        log_total = ops.log1p(beside)
+    else:  # somebody differentiates, which the rise is for: it is 0
         if undefined:
             rest = rest * (1.0 + ops.where(sound, ops.zeros_like(reference), nan) * (largest - constant))
         rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, temperature)
@@ -67,12 +68,14 @@ def shifted(
     return Shifted(
         lead=lead,
         largest=constant,
+        sound=sound,
         reference=reference,
         gaps=gaps,
         others=others,
         beside=beside,
         beside_lead=beside_lead,
         log_total=log_total,
+        watched=constant is not largest,
     )
 
 
@@ -83,8 +86,8 @@ def shares(ops: Any, x: Array, axis: int, temperature: Array | float | None = No
     largest = ops.max(x, axis=axis, keepdims=True)
     sound = ops.isfinite(largest)
     e = ops.exp(tempered(ops, x - ops.where(sound, largest, 0.0), temperature))
-    total = ops.sum(e, axis=axis, keepdims=True)
-    return e / (total * ops.where(sound, ops.ones_like(total), nan))
+    e /= ops.where(sound, ops.sum(e, axis=axis, keepdims=True), nan)
+    return e
 
 
 def probabilities(ops: Any, s: Shifted, axis: int) -> Array:
