@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from softxent.backends import generic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 Array = Any
 
@@ -34,13 +34,17 @@ class Backend(generic.Backend):
         """Memory of the library, device and dtype of an array."""
         return self.namespace.empty(shape, dtype=like.dtype, device=self.device(like))
 
-    def exp(self, x: Array) -> Array:
+    def minus(self, x: Array, y: Array) -> Array:
         """Where the result of a block goes, if it fits there: what the formula makes of it need not be copied then."""
         room = self.room
         if room is None or room.shape != x.shape or room.dtype != x.dtype:
-            return self.namespace.exp(x)
+            return x - y
         self.room = None
-        return self.namespace.exp(x, out=room)
+        return self.namespace.subtract(x, y, out=room)
+
+    def exp_over(self, x: Array) -> Array:
+        """In place."""
+        return self.namespace.exp(x, out=x) if self.writable({"x": x}) else self.namespace.exp(x)
 
     def keep_freed_memory(self) -> None:
         """Let malloc hand out again what blocks free, which it would return to the system each time.
@@ -84,12 +88,17 @@ class Backend(generic.Backend):
         cut, blocks = self._blocks(operands, axis)
         if not blocks:
             return super().derived(function, operands, by=by, axis=axis, **static)
-        shared = {n - len(by) for n, x in enumerate(operands[name] for name in by) if x.ndim == 0 or x.shape[cut] == 1}
+        shared, known = set(), {}
+        for n, x in enumerate((operands[name] for name in by), start=-len(by)):
+            if x.ndim == 0 or x.shape[cut] == 1:
+                shared.add(n)
+            else:
+                known[n] = self.empty(x, tuple(x.shape))
 
         def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
             return generic.Backend.derived(ops, function, part, by=by, axis=axis, **static)
 
-        return self._walk(part_of, operands, cut, blocks, shared)
+        return self._walk(part_of, operands, cut, blocks, shared, known)
 
     def _walk(
         self,
@@ -97,37 +106,39 @@ class Backend(generic.Backend):
         operands: Mapping[str, Any],
         cut: int,
         blocks: list[slice],
-        shared: set[int] = frozenset(),  # type: ignore[assignment]
+        shared: Collection[int] = (),
+        known: Mapping[int, Array] | None = None,
     ) -> tuple[Array, ...]:
-        """The results for each block put together; those counted from the end by ``shared`` are added up instead."""
+        """The results for each block put together, in memory that is ``known`` or yet to be had.
+
+        Those in ``shared`` are added up instead. Both count results from the end.
+        """
         rows = next(iter(operands.values())).shape[cut]
         lock = Lock()
-        whole: list[Array] = []
-        sums: dict[int, list[Array]] = {}
+        whole: dict[int, Array] = dict(known or {})
+        sums: dict[int, list[Array]] = {k: [None] * len(blocks) for k in shared}
+        count = 0
 
         def work(n: int) -> None:
-            at = _at(cut, blocks[n])
-            part = self._part(operands, cut, blocks[n])
-            logits = next(iter(part.values()))
-            rooms = [x[at] for x in whole if x is not None and x.ndim == logits.ndim]
-            room = next((x for x in rooms if x.shape == logits.shape), None)
+            nonlocal count
+            at, part = _at(cut, blocks[n]), self._part(operands, cut, blocks[n])
+            shape = next(iter(part.values())).shape
+            room = next((x[at] for x in tuple(whole.values()) if x[at].shape == shape), None)
             found = part_of(self.of_one_block(room), part)
-            with lock:
-                if not whole:
-                    for k, x in enumerate(found, start=-len(found)):
-                        if k in shared:
-                            sums[k] = [None] * len(blocks)
-                        whole.append(None if k in shared else self._room(x, cut, rows))
-            for k, x in enumerate(found, start=-len(found)):
-                if k in shared:
+            count = len(found)
+            for k, x in enumerate(found, start=-count):
+                if k in sums:
                     sums[k][n] = x
-                elif x is not room:
+                    continue
+                with lock:
+                    if k not in whole:
+                        whole[k] = self.empty(x, (*x.shape[:cut], rows, *x.shape[cut + 1 :]))
+                if x is not room:
                     self.fill(whole[k][at], x)
 
         self.in_parallel(work, len(blocks))
-        for k, parts in sums.items():
-            whole[k] = self.quietly(self._added, parts)
-        return tuple(whole)
+        whole |= {k: self.quietly(self._added, parts) for k, parts in sums.items()}
+        return tuple(whole[k] for k in range(-count, 0))
 
     def of_one_block(self, room: Array | None) -> Backend:
         """The primitives for one block, which remember what belongs to it."""
@@ -138,10 +149,6 @@ class Backend(generic.Backend):
     def fill(self, whole: Array, part: Array) -> None:
         """Copy."""
         whole[...] = part
-
-    def _room(self, part: Array, cut: int, rows: int) -> Array:
-        """Memory for all rows of a result, a block of which is given."""
-        return self.empty(part, (*part.shape[:cut], rows, *part.shape[cut + 1 :]))
 
     def _added(self, parts: list[Array]) -> Array:
         """The sum of arrays, pairwise."""

@@ -66,6 +66,14 @@ class Backend:
         """Hold ``x`` constant under differentiation; the very same array where there is no differentiation."""
         return x
 
+    def minus(self, x: Array, y: Array) -> Array:
+        """A difference, which a backend may put where the result of a block goes."""
+        return x - y
+
+    def exp_over(self, x: Array) -> Array:
+        """The exponential of an array that is not needed any more: it may be overwritten."""
+        return self.exp(x)
+
     def positions(self, like: Array, axis: int, size: int) -> Array:
         """0, 1, …, size - 1 along ``axis``, on the device of ``like``, to be compared with indices."""
         counted = self.arange(size, device=self.device(like))

@@ -198,9 +198,12 @@ def pulled_to_logits(
     def by_heat() -> Array:
         # Under a z-loss dz adds up to 2 λ W lse, so that it matters what the gaps refer to.
         offset: Any = 0.0 if by_lse is None else by_lse * tempered(ops, c.reference, r.temperature)
-        if own is not None:  # the gap of the label is not among the others
+        if isinstance(c, AgainstLabel):  # whose own gap has a derivative of its own
+            gaps = ops.put_along_axis(tempered(ops, r.x - c.reference, r.temperature), r.label, -inf, axis=axis)
             offset = offset + own * ops.where(c.gap == -inf, 0.0, c.gap)
-        return only(ops, r.present, by_temperature(ops, dz, r.capped, c.gaps, r.heat, axis, offset=offset))
+        else:
+            gaps = c.gaps
+        return only(ops, r.present, by_temperature(ops, dz, r.capped, gaps, r.heat, axis, offset=offset))
 
     rules = {
         "logits": lambda: by_capped if cap is None else cap.pulled(by_capped),

@@ -113,7 +113,7 @@ def hessian_diagonal(
 
 def log_of_sum(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
     """log Σ exp(x / temperature); an empty sum is -inf with derivative 0."""
-    s = shifted(ops, x, axis, temperature, undefined=False)
+    s = shifted(ops, x, axis, temperature, undefined=False, spent=True)
     level = tempered(ops, s.reference, None if varies(temperature, axis) else temperature)
     if not s.watched:
         return ops.where(s.sound, level + s.log_total, s.largest)

@@ -38,8 +38,7 @@ class AgainstLabel(NamedTuple):
 
     reference: Array  # the largest logit, 0 if that is not finite
     gap: Array  # of the label to the largest
-    gaps: Array  # of the others; -inf at the label
-    others: Array  # their exponentials
+    others: Array  # the exponentials of the others' gaps; 0 at the label
     own: Array  # exp(gap)
     rest: Array  # R
     total: Array  # R + exp(gap)
@@ -179,8 +178,8 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
         hit = sound & (chosen == constant)
         pivot, lag = ops.where(hit, chosen, reference), ops.where(hit, 0.0, lag)
     gap = tempered(ops, lag, r.temperature)
-    gaps = ops.put_along_axis(tempered(ops, r.x - pivot, r.temperature), r.label, -inf, axis=axis)
-    others = ops.exp(gaps)
+    gaps = ops.put_along_axis(tempered(ops, ops.minus(r.x, pivot), r.temperature), r.label, -inf, axis=axis)
+    others = ops.exp_over(gaps)
     rest = ops.sum(others, axis=axis, keepdims=True)
     # Where the largest logit is not finite, softmax is not defined.
     rest = rest * ops.where(sound, ops.ones_like(rest), nan) if watched else ops.where(sound, rest, nan)
@@ -188,14 +187,14 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
     excess = rest + (own - 1.0)  # of which nothing is lost where R is the smaller: there the gap is 0
     total, log_total, lead = rest + own, ops.log1p(excess), None
     if watched:  # another class with most of the mass has the share 1 / (1 + r), which is differentiated as such
-        top = gaps == 0
+        top = r.x == constant
         rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, r.temperature)
         remainder = ops.sum(ops.where(top, 0.0, others), axis=axis, keepdims=True) + own
         remainder = remainder * ops.exp(-rise)
         alone = ~hit & (total < 2)
         log_total = ops.where(alone, ops.log1p(remainder) + rise, log_total)
         lead = alone & top, 1.0 / (1.0 + remainder)
-    return AgainstLabel(pivot, gap, gaps, others, own, rest, total, log_total, lead)
+    return AgainstLabel(pivot, gap, others, own, rest, total, log_total, lead)
 
 
 def beside(ops: Any, c: AgainstLabel, factor: Array) -> Array:

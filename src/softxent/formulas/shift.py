@@ -39,12 +39,18 @@ class Shifted(NamedTuple):
 
 
 def shifted(
-    ops: Any, x: Array, axis: int, temperature: Array | float | None = None, *, undefined: bool = True
+    ops: Any,
+    x: Array,
+    axis: int,
+    temperature: Array | float | None = None,
+    *,
+    undefined: bool = True,
+    spent: bool = False,
 ) -> Shifted:
     """Gaps to the largest entry, their exponentials, and what these add up to beside it.
 
     Where the largest entry is not finite, softmax is not defined: R and its derivatives are NaN. Without ``undefined``
-    such rows are left to the caller.
+    such rows are left to the caller. ``spent`` gaps are not needed any more: the exponentials may take their place.
     """
     if varies(temperature, axis):
         x, temperature = tempered(ops, x, temperature), None
@@ -53,8 +59,9 @@ def shifted(
     constant = ops.stop_gradient(largest)
     sound = ops.isfinite(constant)
     reference = ops.where(sound, constant, 0.0)
-    gaps = tempered(ops, x - reference, temperature)
-    others = ops.put_along_axis(ops.exp(gaps), lead, 0.0, axis=axis)
+    gaps = tempered(ops, ops.minus(x, reference), temperature)
+    exponentials = ops.exp_over(gaps) if spent else ops.exp(gaps)
+    others = ops.put_along_axis(exponentials, lead, 0.0, axis=axis)
     rest = ops.sum(others, axis=axis, keepdims=True)
     if constant is largest:
         beside = beside_lead = ops.where(sound, rest, nan) if undefined else rest
@@ -85,7 +92,7 @@ def shares(ops: Any, x: Array, axis: int, temperature: Array | float | None = No
         x, temperature = tempered(ops, x, temperature), None
     largest = ops.max(x, axis=axis, keepdims=True)
     sound = ops.isfinite(largest)
-    e = ops.exp(tempered(ops, x - ops.where(sound, largest, 0.0), temperature))
+    e = ops.exp_over(tempered(ops, ops.minus(x, ops.where(sound, largest, 0.0)), temperature))
     e /= ops.where(sound, ops.sum(e, axis=axis, keepdims=True), nan)
     return e
 
