@@ -27,29 +27,29 @@ def adopted(**given: Any) -> tuple[Backend, list[Any]]:
     Python numbers (NumPy's scalars among them, but for the first argument) and None stay what they are.
     """
     libraries: dict[str, Backend] = {}
-    for position, (name, value) in enumerate(given.items()):
-        if position > 0 and (value is None or isinstance(value, Real)):
-            continue
-        libraries[name] = _library(name, value, "an array" if name in _ARRAYS else "a number or an array")
+    for name, value in given.items():
+        if not libraries or not (value is None or isinstance(value, Real)):
+            libraries[name] = _library(name, value)
     backend = _common(libraries)
     arrays = {name: backend.adopt(given[name]) for name in libraries}
-    _check_devices(backend, arrays)
-    return backend, [arrays.get(name, value) for name, value in given.items()]
+    if len(arrays) > 1:
+        _check_devices(backend, arrays)
+    return backend, list({**given, **arrays}.values())
 
 
 _ARRAYS = ("logits", "x", "labels", "where", "weight", "smoothing_prior", "cotangent", "vector")
 
 
-def _library(name: str, value: Any, expected: str) -> Backend:
-    kind = type(value)
+def _library(name: str, value: Any) -> Backend:
     backend = backend_of(value)
     if backend is None:
+        expected = "an array" if name in _ARRAYS else "a number or an array"
         hint = (
             "wrap it, for example with numpy.asarray(...)"
             if isinstance(value, (list, tuple, Real))
             else ("convert it to a NumPy, PyTorch, JAX, Dask or other array API array")
         )
-        msg = f"{name} must be {expected}, got {kind.__name__}; {hint}"
+        msg = f"{name} must be {expected}, got {type(value).__name__}; {hint}"
         raise TypeError(msg)
     oddity = backend.oddity(value)
     if oddity is not None:
@@ -93,7 +93,19 @@ def dtype_name(dtype: Any) -> str:
 
 def kind_of(dtype: Any) -> str:
     """One of "bool", "integer", "floating" or, for what no function takes, "other"."""
-    name = dtype_name(dtype)
+    try:
+        return _KINDS[dtype]
+    except (KeyError, TypeError):  # not yet known, or no key of a dict
+        kind = _kind_by_name(dtype_name(dtype))
+        if kind != "other":
+            _KINDS[dtype] = kind
+        return kind
+
+
+_KINDS: dict[Any, str] = {}  # as many as libraries have dtypes, and names of them
+
+
+def _kind_by_name(name: str) -> str:
     if name == "bool":
         return "bool"
     if re.fullmatch(r"u?int(8|16|32|64)", name):
@@ -126,7 +138,12 @@ def floating(backend: Backend, name: str, x: Array, dtype: Any) -> tuple[Any, An
 
 def arithmetic(backend: Backend, dtype: Any) -> Any:
     """The dtype to compute in: float32 for halves."""
-    return backend.float32 if dtype_name(dtype) in HALVES else dtype
+    if dtype not in _HALF:
+        _HALF[dtype] = dtype_name(dtype) in HALVES
+    return backend.float32 if _HALF[dtype] else dtype
+
+
+_HALF: dict[Any, bool] = {}  # the floating dtypes met so far
 
 
 def floating_dtype(backend: Backend, dtype: Any, like: Array) -> Any:
@@ -150,7 +167,7 @@ def cast(backend: Backend, name: str, option: Any, dtype: Any) -> Any:
     if kind_of(option.dtype) == "other":
         msg = f"{name} must be {_REAL}, got dtype {dtype_name(option.dtype)}; cast it to float32 or float64"
         raise TypeError(msg)
-    return backend.quietly(backend.astype, option, dtype, copy=False)
+    return option if option.dtype == dtype else backend.quietly(backend.astype, option, dtype, copy=False)
 
 
 # -- numbers and choices ----------------------------------------------------------------------------------------------
@@ -161,6 +178,8 @@ def number(name: str, value: Any, *, low: float = -math.inf, high: float = math.
 
     ``above`` excludes the lower bound. Numbers are finite.
     """
+    if value is None:
+        return None
     if isinstance(value, bool):
         msg = f"{name} must be a number, got {value}; {_NUMBER_HINTS.get(name, 'None leaves it out')}"
         raise TypeError(msg)
@@ -186,9 +205,11 @@ _NUMBER_HINTS = {
 
 def integer(name: str, value: Any) -> Any:
     """A Python int; an integer array or None as it is."""
+    if value is None:
+        return None
     if isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
-    if value is not None and kind_of(getattr(value, "dtype", None)) != "integer":
+    if kind_of(getattr(value, "dtype", None)) != "integer":
         came = f"dtype {dtype_name(value.dtype)}" if hasattr(value, "dtype") else repr(value)
         msg = f"{name} must be an int or a 0-d array of an integer dtype, got {came}; labels are integers"
         raise TypeError(msg)

@@ -8,35 +8,62 @@ formula's own pullback takes it to the operands, and each derivative leaves in t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from softxent.backends.generic import Formula
-    from softxent.layout import Layout
+    from softxent.layout import Layout, Way
 
 Array = Any
 
 
-@dataclass(frozen=True)
-class Call:
-    """What a public function is to compute.
+class Ending(Protocol):
+    """What a public function makes of its formula's results. It holds no arrays: equal ones are compiled once."""
 
-    ``given`` has the caller's arrays by argument, as the formula's operands are named. ``finish`` makes the result that
-    the caller gets from the formula's, and ``start`` the cotangents of the formula's results from the caller's, from
-    ones where that is None; it is handed a function for the results, which it may not need. ``foresee`` makes them
-    before there are results, for derivatives by the arguments named, where those do not need any.
+    def finish(self, call: Call, results: Any) -> Any:
+        """The result that the caller gets from the formula's."""
+
+    def start(self, call: Call, results: Callable[[], Any], cotangent: Any) -> tuple[Array, ...]:
+        """The cotangents of the formula's results, which it may not need, from the caller's; from ones where None."""
+
+    def foresee(self, call: Call, by: tuple[str, ...]) -> tuple[Array, ...] | None:
+        """The same from ones, before there are results, where derivatives by those arguments do not need any."""
+
+
+@dataclass(frozen=True)
+class SameShape:
+    """The formula's one result has the caller's shape."""
+
+    def finish(self, call: Call, results: Any) -> Any:
+        """In the caller's axes."""
+        return call.form.outward(results)
+
+    def start(self, call: Call, _: Any, cotangent: Any) -> tuple[Array, ...]:
+        """In the formula's axes."""
+        return (call.form.inward(cotangent),)
+
+    def foresee(self, _: Call, by: tuple[str, ...]) -> None:
+        """Nothing is known before."""
+
+
+class Call(NamedTuple):
+    """What a public function is to compute. What follows the first four says how, without arrays, and can be hashed.
+
+    ``arguments`` are named as the formula's operands are, and become these in the ways given, one for each that is not
+    as it is. ``given`` has the caller's arrays by argument.
     """
 
     form: Layout
-    formula: Formula
-    operands: Mapping[str, Any]
-    static: Mapping[str, Any]
+    arguments: Mapping[str, Any]
     given: Mapping[str, Any]
-    finish: Callable[[Any], Any]
-    start: Callable[[Callable[[], Any], Any], tuple[Array, ...]]
-    foresee: Callable[[tuple[str, ...]], tuple[Array, ...] | None] = lambda _: None
+    denominator: Any  # a number or array of the ending's own
+    ways: tuple[Way | None, ...]
+    formula: Formula
+    ending: Ending
+    static: tuple[tuple[str, Any], ...]
     by_products: bool = False  # whether the formula's pullback leaves some of its results out
     beside: bool = False  # whether what is differentiated is only the first part of the caller's result
     per_example: bool = True  # options of fewer dimensions than the logits belong to rows; otherwise they broadcast
@@ -44,7 +71,13 @@ class Call:
     @property
     def like(self) -> str:
         """What the logits are called."""
-        return next(iter(self.operands))
+        return next(iter(self.arguments))
+
+    @property
+    def operands(self) -> dict[str, Any]:
+        """The arguments as the formula sees them."""
+        ways = zip(self.arguments.items(), self.ways, strict=True)
+        return {name: x if way is None else way(self.form, x) for (name, x), way in ways}
 
     def results(self) -> Any:
         """What the formula gives."""
@@ -53,13 +86,20 @@ class Call:
             self.operands,
             axis=self.form.axis,
             by_products=self.by_products,
-            foresee=self.foresee,
-            **self.static,
+            foresee=partial(self.ending.foresee, self),
+            **dict(self.static),
         )
+
+    def finish(self, results: Any) -> Any:
+        """What the caller gets from that."""
+        return self.ending.finish(self, results)
 
     def value(self) -> Any:
         """What the caller gets."""
-        return self.finish(self.results())
+        return self.form.backend.at_once(Call._value, self)
+
+    def _value(self) -> Any:
+        return self.ending.finish(self, self.results())
 
     def differentiated(self, value: Any) -> Any:
         """The part of the caller's result that has derivatives."""
@@ -67,34 +107,44 @@ class Call:
 
     def pull(self, results: Callable[[], Any], cotangent: Any, by: tuple[str, ...]) -> tuple[Array, ...]:
         """Derivatives by arguments, each of the argument's shape and dtype."""
-        backend = self.form.backend
-        cotangents = dict(zip(self.formula.COTANGENTS, self.start(results, cotangent), strict=True))
-        found = backend.pull(self.formula, cotangents, self.operands, by=by, axis=self.form.axis, **self.static)
-        return tuple(self._outward(name, x) for name, x in zip(by, found, strict=True))
+        seeds = self.ending.start(self, results, cotangent)
+        found = self.form.backend.pull(
+            self.formula, self._cotangents(seeds), self.operands, by=by, axis=self.form.axis, **dict(self.static)
+        )
+        return self._outward(by, found)
 
     def value_and_pull(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
         """What the caller gets, and its derivatives by arguments; from one look at the logits if possible."""
-        seeds = self.foresee(by)
+        found: tuple[Any, tuple[Array, ...]] = self.form.backend.at_once(Call._value_and_pull, self, by)
+        return found
+
+    def _value_and_pull(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
+        seeds = self.ending.foresee(self, by)
         if seeds is None:
             results = self.results()
             return self.finish(results), self.pull(lambda: results, None, by)
-        backend = self.form.backend
-        cotangents = dict(zip(self.formula.COTANGENTS, seeds, strict=True))
-        results, found = backend.visit(
-            self.formula, cotangents, self.operands, by=by, axis=self.form.axis, **self.static
+        results, found = self.form.backend.visit(
+            self.formula, self._cotangents(seeds), self.operands, by=by, axis=self.form.axis, **dict(self.static)
         )
-        value = self.finish(results if len(results) > 1 else results[0])
-        return value, tuple(self._outward(name, x) for name, x in zip(by, found, strict=True))
+        return self.finish(results if len(results) > 1 else results[0]), self._outward(by, found)
 
     def second(self, name: str, **arrays: Array) -> Array:
         """A second derivative by the logits, which the formula has under that name."""
         backend = self.form.backend
-        seed = {next(iter(self.formula.COTANGENTS)): self.start(self.results, None)[0]}
+        seed = {next(iter(self.formula.COTANGENTS)): self.ending.start(self, self.results, None)[0]}
         operands = {**self.operands, **seed, **{name: self.form.inward(x) for name, x in arrays.items()}}
-        found = backend.evaluate(getattr(self.formula, name), operands, axis=self.form.axis, **self.static)
-        return self._outward(self.like, found)
+        found = backend.evaluate(getattr(self.formula, name), operands, axis=self.form.axis, **dict(self.static))
+        return self._outward((self.like,), (found,))[0]
 
-    def _outward(self, name: str, x: Array) -> Array:
-        given, backend = self.given[name], self.form.backend
-        x = backend.quietly(self.form.returned, x, tuple(given.shape), per_example=self.per_example)
-        return backend.quietly(backend.astype, x, given.dtype, copy=False)
+    def _cotangents(self, seeds: tuple[Array, ...]) -> dict[str, Array]:
+        return dict(zip(self.formula.COTANGENTS, seeds, strict=True))
+
+    def _outward(self, by: tuple[str, ...], derivatives: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Derivatives in the shapes and dtypes of the arguments that they are by."""
+        backend = self.form.backend
+
+        def outward(x: Array, given: Array) -> Array:
+            x = backend.quietly(self.form.returned, x, tuple(given.shape), per_example=self.per_example)
+            return backend.quietly(backend.astype, x, given.dtype, copy=False)
+
+        return tuple(outward(x, self.given[name]) for name, x in zip(by, derivatives, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from softxent import labels as given_labels
@@ -9,9 +10,12 @@ from softxent import layout, reductions
 from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
 from softxent.calls import Call
 from softxent.formulas import cross_entropy as formula
+from softxent.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Array = Any
 
 AUX = ("lse", "z_loss", "entropy", "correct", "target_log_prob", "margin")
 
@@ -198,7 +202,7 @@ def cross_entropy_call(
     wanted = _wanted(aux, z_loss)
     tristate("check", check)
     ignore_index = integer("ignore_index", ignore_index)
-    given = labels
+    caller = labels
     backend, (logits, labels, where, ignore_index, *options) = adopted(
         logits=logits,
         labels=labels,
@@ -213,8 +217,7 @@ def cross_entropy_call(
         z_loss=number("z_loss", z_loss),
         denominator=None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
     )
-    differentiable = {"logits": logits, "labels": labels, **dict(zip(_CAST, options, strict=True))}
-    del differentiable["denominator"]  # of the reduction, not of the rows
+    given = {"logits": logits, "labels": labels, **dict(zip(_CAST, options, strict=True))}
     compute, _ = floating(backend, "logits", logits, dtype)
     form = layout.aligned(backend, "logits", logits, axis)
     hard = given_labels.is_hard(form, labels)
@@ -223,81 +226,48 @@ def cross_entropy_call(
     if smoothing_prior is not None and label_smoothing is None:
         msg = "smoothing_prior must come with label_smoothing, got none; pass both"
         raise ValueError(msg)
-    cast_options = [cast(backend, name, option, compute) for name, option in zip(_CAST, options, strict=True)]
-    weight, sample_weight, label_smoothing, smoothing_prior, temperature, softcap, z_loss, total = cast_options
-    if isinstance(sample_weight, float):
-        sample_weight = backend.scalar(sample_weight, logits, compute)
-    operands = {
-        "logits": form.inward(logits),
-        "labels": None,  # to come
-        "where": layout.example_or_class_mask(form, mask(backend, logits, where)),
-        "weight": layout.per_class(form, "weight", weight),
-        "sample_weight": layout.per_example(form, "sample_weight", sample_weight),
-        "label_smoothing": layout.per_example(form, "label_smoothing", label_smoothing),
-        "smoothing_prior": layout.per_class(form, "smoothing_prior", smoothing_prior),
-        "temperature": layout.per_example(form, "temperature", temperature, or_class=True),
-        "softcap": layout.scalar("softcap", softcap),
-        "z_loss": layout.scalar("z_loss", z_loss),
+    cast_options = {name: cast(backend, name, x, compute) for name, x in zip(_CAST, options, strict=True)}
+    arguments = {
+        "logits": logits,
+        "labels": labels,
+        "where": mask(backend, logits, where),
+        "ignore_index": ignore_index,
     }
-    total = layout.scalar("denominator", total)
-    takes_part = {name: operands[name] for name in ("where", "sample_weight")}
-    ignore_index = layout.scalar("ignore_index", ignore_index)
+    arguments |= cast_options
+    if isinstance(arguments["sample_weight"], float):
+        arguments["sample_weight"] = backend.scalar(arguments["sample_weight"], logits, compute)
+    ways = _ways(form, arguments, hard=hard)
+    takes_part = {name: (arguments[name], ways[name]) for name in ("where", "sample_weight")}
     in_bounds = False
     if hard:
-        in_bounds = given_labels.check_range(form, given, check=check, ignore_index=ignore_index, **takes_part)
-        operands["labels"], operands["ignore_index"] = given_labels.comparable(form, given, labels, ignore_index)
-    else:
-        operands["labels"] = form.inward(labels)
-        if check:
-            given_labels.check_distributions(form, operands["labels"], compute, **takes_part)
-    given_labels.check_options(backend, dict(zip(_CAST, cast_options, strict=True)), check)
+        in_bounds = given_labels.check_range(form, caller, check=check, ignore_index=ignore_index, **takes_part)
+        codes = given_labels.comparable(form, caller, labels, ignore_index)
+        arguments["labels"], arguments["ignore_index"] = codes
+    elif check:
+        given_labels.check_distributions(form, form.inward(labels), compute, **takes_part)
+    given_labels.check_options(backend, cast_options, check)
     named = denominator if isinstance(denominator, str) else None
     if named == "weight" and reduction in {"mean", "sum_and_weight"}:
-        given_labels.refuse_negative(form, operands, hard=hard, check=check)
-
-    static = {
-        "dtype": compute,
-        "hard": hard,
-        "in_bounds": in_bounds,
-        "mass": "count" if named == "count" else "weight",
-        "aux": wanted,
-    }
-    reduce = reductions.Reduction(backend, reduction, named or total, empty_mean)
-
-    def finish(results: tuple[Any, ...]) -> Any:
-        loss, mass, *others = (form.rows(row) for row in results)
-        loss = backend.quietly(reduce.value, loss, mass)
-        return loss if aux is None else (loss, dict(zip(wanted, others, strict=True)))
-
-    def start(results: Callable[[], tuple[Any, ...]], g: Any) -> tuple[Any, Any]:
-        def rows() -> tuple[Any, Any]:
-            loss, mass = results()[:2]
-            return form.rows(loss), form.rows(mass)
-
-        by_loss, by_mass = backend.quietly(reduce.cotangents, rows, g, backend.scalar(1.0, logits, compute))
-        return form.row_values(by_loss), form.row_values(by_mass)
-
-    def foresee(by: tuple[str, ...]) -> tuple[Any, ...] | None:
-        if wanted:
-            return None
-        one = backend.scalar(1.0, logits, compute)
-        by_mass = bool(formula.COTANGENTS["g_mass"] & set(by))
-        seeds = backend.quietly(reduce.foreseen, masses, one, by_mass=by_mass)
-        return None if seeds is None else tuple(form.row_values(seed) for seed in seeds)
-
-    def masses() -> Any:
-        beside = {name: x for name, x in operands.items() if name != "logits"}
-        return form.rows(backend.evaluate(formula.masses, beside, axis=form.axis, size=form.size, **static))
-
+        given_labels.refuse_negative(form, arguments, ways, hard=hard, check=check)
+    denominator = arguments.pop("denominator")
+    plain = hard and not any(
+        arguments[name] is not None for name in ("where", "ignore_index", "weight", "sample_weight")
+    )
     return Call(
-        form=form,
+        form,
+        arguments=arguments,
+        given=given,
+        denominator=denominator,
+        ways=tuple(ways.get(name) for name in arguments),
         formula=formula,
-        operands=operands,
-        static=static,
-        given=differentiable,
-        finish=finish,
-        start=start,
-        foresee=foresee,
+        ending=_Loss(reductions.Reduction(reduction, named, empty_mean), wanted, beside=aux is not None, plain=plain),
+        static=(
+            ("dtype", compute),
+            ("hard", hard),
+            ("in_bounds", in_bounds),
+            ("mass", "count" if named == "count" else "weight"),
+            ("aux", wanted),
+        ),
         by_products=bool(wanted),
         beside=aux is not None,
     )
@@ -313,6 +283,86 @@ _CAST = (
     "z_loss",
     "denominator",
 )
+
+
+def _ways(form: Layout, x: dict[str, Any], *, hard: bool) -> dict[str, Any]:
+    """How each argument is aligned to the logits, if its shape fits."""
+    ways = {
+        "logits": form.whole,
+        "labels": Layout.per_row if hard else form.whole,
+        "where": layout.example_or_class_mask(form, x["where"]),
+        "weight": layout.per_class(form, "weight", x["weight"]),
+        "sample_weight": layout.per_example(form, "sample_weight", x["sample_weight"]),
+        "label_smoothing": layout.per_example(form, "label_smoothing", x["label_smoothing"]),
+        "smoothing_prior": layout.per_class(form, "smoothing_prior", x["smoothing_prior"]),
+        "temperature": layout.per_example(form, "temperature", x["temperature"], or_class=True),
+    }
+    for name in ("softcap", "z_loss", "denominator", "ignore_index"):
+        layout.scalar(name, x[name])
+    return ways
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """One loss a row, which is reduced; further results are by-products."""
+
+    reduction: reductions.Reduction
+    aux: tuple[str, ...]
+    beside: bool  # whether by-products were asked for, be it none of them
+    plain: bool  # whether every row has the mass 1
+
+    def finish(self, call: Call, results: Any) -> Any:
+        """The reduced loss, and the by-products by name."""
+        loss, mass, *others = results
+        form, backend = call.form, call.form.backend
+        if self.reduction.kind == "none":
+            loss = form.rows(loss)
+        else:
+            reduce = self.reduction.value
+            loss = backend.quietly(reduce, backend, loss, mass, call.denominator, plain=self.plain)
+        if not self.beside:
+            return loss
+        return loss, {name: form.rows(row) for name, row in zip(self.aux, others, strict=True)}
+
+    def start(self, call: Call, results: Callable[[], Any], cotangent: Any) -> tuple[Array, ...]:
+        """The cotangents of losses and masses."""
+        form, backend = call.form, call.form.backend
+
+        def rows() -> tuple[Array, Array]:
+            loss, mass = results()[:2]
+            return form.rows(loss), form.rows(mass)
+
+        seeds = backend.quietly(
+            self.reduction.cotangents, backend, rows, call.denominator, cotangent, _one(call), plain=self.plain
+        )
+        return tuple(form.row_values(seed) for seed in seeds)
+
+    def foresee(self, call: Call, by: tuple[str, ...]) -> tuple[Array, ...] | None:
+        """What depends on no loss."""
+        if self.aux:
+            return None
+        form, backend = call.form, call.form.backend
+
+        def masses() -> Array:
+            beside = {name: x for name, x in call.operands.items() if name != "logits"}
+            return form.rows(
+                backend.evaluate(formula.masses, beside, axis=form.axis, size=form.size, **dict(call.static))
+            )
+
+        seeds = backend.quietly(
+            self.reduction.foreseen,
+            backend,
+            masses,
+            call.denominator,
+            _one(call),
+            plain=self.plain,
+            by_mass=bool(formula.COTANGENTS["g_mass"] & set(by)),
+        )
+        return None if seeds is None else tuple(form.row_values(seed) for seed in seeds)
+
+
+def _one(call: Call) -> Array:
+    return call.form.backend.scalar(1.0, call.arguments["logits"], dict(call.static)["dtype"])
 
 
 def _wanted(aux: Any, z_loss: Any) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from softxent.backends.generic import Backend
-    from softxent.layout import Layout
+    from softxent.layout import Layout, Way
 
 Array = Any
 
@@ -97,7 +97,7 @@ def refuse_beside_distributions(*, ignore_index: Any, num_classes: int | None = 
 
 
 def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> tuple[Array, Any]:
-    """Integer labels, one a row, and ``ignore_index``, in dtypes that their library compares without wrapping.
+    """Integer labels and ``ignore_index``, in dtypes that their library compares without wrapping.
 
     ``given`` is what the caller passed, ``labels`` the same in the logits' library. A Python int, or NumPy labels
     beside another library, may not fit a dtype there: they are settled first, to -1 if ignored and -2 if they are no
@@ -115,7 +115,7 @@ def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> tupl
         labels, ignore_index = backend.adopt(_codes(own, given, form.size, ignore_index)), _IGNORED
     else:
         labels, ignore_index = _widened(backend, labels, ignore_index)
-    return form.per_row(labels), ignore_index
+    return labels, ignore_index
 
 
 def _widened(backend: Backend, labels: Array, ignore_index: Any) -> tuple[Array, Any]:
@@ -156,60 +156,67 @@ def check_range(
     *,
     check: bool | None,
     ignore_index: Any = None,
-    where: Array | None = None,
-    sample_weight: Array | None = None,
+    where: tuple[Any, Way | None] = (None, None),
+    sample_weight: tuple[Any, Way | None] = (None, None),
 ) -> bool:
     """Refuse labels of participating rows that are no class, where the values can be read; whether they could.
 
     ``given`` and ``ignore_index`` are the caller's: NumPy labels beside another library are looked at as such. What
-    else decides who takes part is aligned to the logits.
+    else decides who takes part comes with the way it is aligned to the logits.
     """
-    backend = form.backend
     one = isinstance(given, Integral)
-    own = backend if one else backend_of(given) or backend
+    own = form.backend if one else backend_of(given) or form.backend
     look = check is not False if one else should_look(own, given, check)
     if form.size == 0 or not look:
         return False
-    if one:
-        if _is_settled(form, int(given), ignore_index, alone=where is None and sample_weight is None):
-            return True
-    else:
-        bounds = own.bounds(given)
-        if bounds is not None and 0 <= bounds[0] and bounds[1] < form.size:
-            return True
+    alone = where[0] is None and sample_weight[0] is None
+    if _is_settled(form, int(given), ignore_index, alone=alone) if one else _are_classes(form, own, given):
+        return True
     with own.reading():
-        if one:
-            labels, index = comparable(form, given, given, ignore_index)
-        else:
-            labels, index = _widened(own, given, ignore_index)
-            labels = own.expand_dims(labels, axis=form.axis)
-        wrong = ~in_range(own, labels, form.size)
-        if index is None or isinstance(index, int):
-            wrong = wrong if index is None else wrong & ~equals(own, labels, index)
-            index = None
+        labels, wrong, index = _wrong(form, own, given, ignore_index)
         if not one:
             found = read(own, own.any(wrong), "labels", check)
             if not found:
                 return found is not None
-    deciding = [x for x in (where, sample_weight, index) if x is not None]
-    if not all(should_look(backend, x, check) for x in deciding):
-        return False
-    with backend.reading():
-        if deciding:
-            wrong = backend.adopt(wrong)
-            present = present_rows(backend, backend.adopt(labels), where, index, hard=True, axis=form.axis)
-            wrong = wrong if present is None else wrong & present
-            wrong = wrong if sample_weight is None else wrong & (sample_weight != 0)
-            found = read(backend, backend.any(wrong), "where and sample_weight", check)
+    deciding = {"where": form.aligned(*where), "sample_weight": form.aligned(*sample_weight), "ignore_index": index}
+    checking = own
+    if any(x is not None for x in deciding.values()):
+        checking = form.backend
+        if not all(should_look(checking, x, check) for x in deciding.values() if x is not None):
+            return False
+        with checking.reading():
+            wrong = _taking_part(form, wrong, labels, **deciding)
+            found = read(checking, checking.any(wrong), "where and sample_weight", check)
             if not found:
                 return found is not None
-        checking = backend if deciding else own
+    with checking.reading():
         position = first(checking, checking.squeeze(wrong, axis=form.axis))
     with own.reading():
         value = int(given) if one else int(own.squeeze(labels, axis=form.axis)[position])
     if value < 0 and not one and dtype_name(given.dtype) == "uint64":  # widened to the int64 of the same bits
         value += 2**64
     raise ValueError(_out_of_range(form, value, position))
+
+
+def _wrong(form: Layout, own: Backend, given: Any, ignore_index: Any) -> tuple[Array, Array, Any]:
+    """Labels, one a row, which of them are neither a class nor ignored, and ``ignore_index`` if that is an array."""
+    one = isinstance(given, Integral)
+    labels, index = comparable(form, given, given, ignore_index) if one else _widened(own, given, ignore_index)
+    labels = own.expand_dims(labels, axis=form.axis)
+    wrong = ~in_range(own, labels, form.size)
+    if isinstance(index, int):
+        return labels, wrong & ~equals(own, labels, index), None
+    return labels, wrong, index
+
+
+def _taking_part(
+    form: Layout, rows: Array, labels: Array, *, where: Any, sample_weight: Any, ignore_index: Any
+) -> Array:
+    """Those of the rows that take part."""
+    backend = form.backend
+    present = present_rows(backend, backend.adopt(labels), where, ignore_index, hard=True, axis=form.axis)
+    rows = both(backend.adopt(rows), present)
+    return rows if sample_weight is None else rows & (sample_weight != 0)
 
 
 def _is_settled(form: Layout, label: int, ignore_index: Any, *, alone: bool) -> bool:
@@ -220,6 +227,12 @@ def _is_settled(form: Layout, label: int, ignore_index: Any, *, alone: bool) -> 
     if plain and alone:
         raise ValueError(_out_of_range(form, label, ()))
     return False
+
+
+def _are_classes(form: Layout, backend: Backend, labels: Array) -> bool:
+    """Whether all labels are known to be classes, those of rows that take no part included."""
+    bounds = backend.bounds(labels)
+    return bounds is not None and bounds[0] >= 0 and bounds[1] < form.size
 
 
 def _out_of_range(form: Layout, value: int, position: tuple[int, ...]) -> str:
@@ -270,12 +283,17 @@ def at(position: tuple[int, ...]) -> str:
 
 
 def check_distributions(
-    form: Layout, labels: Array, dtype: Any, *, where: Array | None, sample_weight: Array | None
+    form: Layout,
+    labels: Array,
+    dtype: Any,
+    *,
+    where: tuple[Any, Way | None],
+    sample_weight: tuple[Any, Way | None],
 ) -> None:
-    """Refuse soft labels that are no distributions, in rows that take part."""
-    backend = form.backend
-    present = present_rows(backend, labels, where, None, hard=False, axis=form.axis)
-    present = present if sample_weight is None else both(sample_weight != 0, present)
+    """Refuse soft labels that are no distributions, in rows that take part; who does is as for ``check_range``."""
+    backend, weight = form.backend, form.aligned(*sample_weight)
+    present = present_rows(backend, labels, form.aligned(*where), None, hard=False, axis=form.axis)
+    present = present if weight is None else both(weight != 0, present)
     q = backend.where(present, backend.astype(labels, dtype, copy=False), 0.0)
     hint = "divide each row by its sum, or drop check=True"
     refuse(backend, "labels", q, good=(q >= 0) & backend.isfinite(q), expected="finite and not negative", hint=hint)
@@ -285,18 +303,22 @@ def check_distributions(
     refuse(backend, "labels", total, good=good, expected="distributions that sum to 1", hint=hint)
 
 
-def refuse_negative(form: Layout, operands: dict[str, Any], *, hard: bool, check: bool | None) -> None:
+def refuse_negative(
+    form: Layout, arguments: dict[str, Any], ways: dict[str, Way | None], *, hard: bool, check: bool | None
+) -> None:
     """Refuse negative sample weights of examples that take part, where the mean divides by their sum."""
     backend = form.backend
-    weight = operands["sample_weight"]
+    weight = arguments["sample_weight"]
     if weight is None or not should_look(backend, weight, check):
         return
     if not read(backend, backend.any(weight < 0), "sample_weight", check):
         return
-    deciding = [operands.get(name) for name in ("labels", "where", "ignore_index")]
-    if not all(should_look(backend, x, check) for x in deciding if x is not None and not isinstance(x, int)):
+    labels, where, ignore_index = (arguments[name] for name in ("labels", "where", "ignore_index"))
+    deciding = (x for x in (labels, where, ignore_index) if x is not None and not isinstance(x, int))
+    if not all(should_look(backend, x, check) for x in deciding):
         return
-    labels, where, ignore_index = deciding
+    labels, where = form.aligned(labels, ways["labels"]), form.aligned(where, ways["where"])
+    weight = form.aligned(weight, ways["sample_weight"])
     present = present_rows(backend, labels, where, ignore_index, hard=hard, axis=form.axis)
     counted = weight if present is None else backend.where(present, weight, 0.0)
     if not read(backend, backend.any(counted < 0), "sample_weight", check):

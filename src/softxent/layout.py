@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from numbers import Integral, Real
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """How arrays of the caller's shape are seen by formulas: with one class axis.
 
     An integer axis stays where it is. Several axes are put last and flattened in the order given; no axis at all
@@ -30,10 +29,20 @@ class Layout:
     shape: tuple[Any, ...]
     axes: tuple[int, ...]
 
+    def of_any_batch(self, backend: Backend) -> Layout:
+        """The same for any number of examples and no array of the caller's, as far as results are concerned."""
+        shape = tuple(n if d in self.axes else None for d, n in enumerate(self.shape))
+        return Layout(backend, None, shape, self.axes)
+
     @property
     def single(self) -> bool:
         """Whether the class axis is just one of the caller's."""
         return len(self.axes) == 1
+
+    @property
+    def whole(self) -> Way | None:
+        """The way of an array with the logits' number of dimensions."""
+        return None if self.single else Layout.inward
 
     @property
     def axis(self) -> int:
@@ -99,6 +108,15 @@ class Layout:
         order = (*self.batch_axes, *self.axes)
         return self.backend.permute_dims(x, tuple(order.index(d) for d in range(len(self.shape))))
 
+    def padded(self, x: Array) -> Array:
+        """An array that broadcasts against the logits, as formulas see it."""
+        missing = len(self.shape) - x.ndim
+        return self.inward(self.backend.reshape(x, ((1,) * missing + tuple(x.shape))) if missing else x)
+
+    def number(self, x: Array) -> Array:
+        """A 0-d array with one axis for each that formulas see."""
+        return self.backend.reshape(x, (1,) * (len(self.batch_axes) + 1))
+
     def per_row(self, x: Array) -> Array:
         """An array of the batch's number of dimensions as formulas see it: with a class axis of size 1."""
         return self.backend.expand_dims(x, axis=self.axis)
@@ -114,7 +132,7 @@ class Layout:
     def row_values(self, x: Array, *, keepdims: bool = False) -> Array:
         """The inverse of ``rows``; a 0-d array is one value for all."""
         if x.ndim == 0:
-            return self.backend.reshape(x, (1,) * (len(self.batch_axes) + 1))
+            return self.number(x)
         if keepdims:
             for d in sorted(self.axes, reverse=True):
                 x = self.backend.squeeze(x, axis=d)
@@ -124,6 +142,13 @@ class Layout:
         """A 1-D array, one value a class, as formulas see it."""
         ndim = len(self.batch_axes) + 1
         return self.backend.reshape(x, tuple(-1 if d == self.axis else 1 for d in range(ndim)))
+
+    def aligned(self, x: Any, way: Way | None) -> Any:
+        """An argument as formulas see it."""
+        return x if way is None else way(self, x)
+
+
+Way = Callable[[Layout, Array], Array]  # how an argument becomes what formulas see
 
 
 def aligned(backend: Backend, name: str, x: Array, axis: Any) -> Layout:
@@ -197,12 +222,11 @@ def same(shape: Sequence[Any], full: Sequence[Any]) -> bool:
     )
 
 
-def broadcast(form: Layout, name: str, option: Any) -> Any:
-    """An option that broadcasts against the logits as in NumPy, aligned to them; it may not enlarge them."""
+def broadcast(form: Layout, name: str, option: Any) -> Way | None:
+    """The way of an option that broadcasts against the logits as in NumPy; it may not enlarge them."""
     if option is None or isinstance(option, Real):
-        return option
-    ndim = len(form.shape)
-    shape = (*(1 for _ in range(ndim - option.ndim)), *option.shape)
+        return None
+    shape = (*(1 for _ in range(len(form.shape) - option.ndim)), *option.shape)
     if not fits(shape, form.shape):
         msg = (
             f"{name} must broadcast to the logits' shape {form.shape}, got shape {tuple(option.shape)}; "
@@ -210,21 +234,21 @@ def broadcast(form: Layout, name: str, option: Any) -> Any:
         )
         raise ValueError(msg)
     if option.ndim == 0 and name != "where":  # a 0-d array may be of another device; a mask is reduced along the axis
-        return option
-    return form.inward(option if option.ndim == ndim else form.backend.reshape(option, shape))
+        return None
+    return Layout.padded
 
 
-def per_example(form: Layout, name: str, option: Any, *, or_class: bool = False) -> Any:
-    """An option of one value an example (with ``or_class``, or one a logit), aligned to the logits; scalars pass."""
+def per_example(form: Layout, name: str, option: Any, *, or_class: bool = False) -> Way | None:
+    """The way of an option of one value an example (with ``or_class``, or one a logit); scalars stay as they are."""
     if option is None or isinstance(option, Real):
-        return option
+        return None
     shape = tuple(option.shape)
     if not shape:
-        return option
+        return None
     if fits(shape, form.batch_shape):
-        return form.per_row(option)
+        return Layout.per_row
     if or_class and fits(shape, form.shape):
-        return form.inward(option)
+        return form.whole
     also = f", or the logits' {form.shape}" if or_class else ""
     msg = (
         f"{name} must be a scalar or have the batch shape {form.batch_shape}{also}, each size equal or 1, "
@@ -233,29 +257,26 @@ def per_example(form: Layout, name: str, option: Any, *, or_class: bool = False)
     raise ValueError(msg)
 
 
-def per_class(form: Layout, name: str, option: Any) -> Any:
-    """An option of one value a class, aligned to the class axis."""
+def per_class(form: Layout, name: str, option: Any) -> Way | None:
+    """The way of an option of one value a class."""
     if option is None:
         return None
     if isinstance(option, Real) or tuple(option.shape) != (form.size,):
         came = "a number" if isinstance(option, Real) else f"shape {tuple(option.shape)}"
         msg = f"{name} must have shape ({form.size},), one value a class, got {came}"
         raise ValueError(msg)
-    return form.per_class(option)
+    return Layout.per_class
 
 
-def example_or_class_mask(form: Layout, where: Array | None) -> Array | None:
-    """``where`` of examples or of classes, aligned to the logits."""
-    where = per_example(form, "where", where, or_class=True)
-    if where is None or where.ndim > 0:
-        return where
-    return form.backend.reshape(where, (1,) * (len(form.batch_axes) + 1))
+def example_or_class_mask(form: Layout, where: Array | None) -> Way | None:
+    """The way of ``where``, of examples or of classes."""
+    way = per_example(form, "where", where, or_class=True)
+    return Layout.number if way is None and where is not None else way
 
 
-def scalar(name: str, option: Any) -> Any:
-    """An option of one value for all."""
+def scalar(name: str, option: Any) -> None:
+    """Refuse an option that is not one value for all."""
     if option is not None and not isinstance(option, Real) and option.ndim > 0:
         kind = "an int" if name == "ignore_index" else "a number"
         msg = f"{name} must be {kind} or a 0-d array, got shape {tuple(option.shape)}; it is one for all examples"
         raise ValueError(msg)
-    return option

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from softxent import layout
 from softxent.arguments import adopted, cast, flag, floating, mask, number
-from softxent.calls import Call
+from softxent.calls import Call, SameShape
 from softxent.formulas import log_softmax as log_softmax_formula
 from softxent.formulas import logsumexp as logsumexp_formula
 from softxent.formulas import softmax as softmax_formula
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from softxent.backends.generic import Formula
 
 Array = Any
@@ -282,23 +285,18 @@ def _normalising(
     backend, (logits, where, temperature) = adopted(logits=logits, where=where, temperature=temperature)
     compute, result = floating(backend, "logits", logits, dtype)
     form = layout.aligned(backend, "logits", logits, axis)
-    operands = {
-        "logits": form.inward(logits),
-        "where": layout.broadcast(form, "where", mask(backend, logits, where)),
-        "temperature": layout.broadcast(form, "temperature", cast(backend, "temperature", temperature, compute)),
-    }
-
-    def start(_: Any, g: Array) -> tuple[Array]:
-        return (form.inward(g),)
-
+    where = mask(backend, logits, where)
+    of_where = layout.broadcast(form, "where", where)
+    heat = cast(backend, "temperature", temperature, compute)
     return Call(
-        form=form,
-        formula=formula,
-        operands=operands,
-        static={"dtype": compute, "result": result, **static},
+        form,
+        arguments={"logits": logits, "where": where, "temperature": heat},
         given={"logits": logits, "temperature": temperature},
-        finish=form.outward,
-        start=start,
+        denominator=None,
+        ways=(form.whole, of_where, layout.broadcast(form, "temperature", heat)),
+        formula=formula,
+        ending=SameShape(),
+        static=(("dtype", compute), ("result", result), *static.items()),
         per_example=False,
     )
 
@@ -310,30 +308,44 @@ def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, ret
     backend, (x, b, where) = adopted(x=x, b=b, where=where)
     compute, result = floating(backend, "x", x, dtype)
     form = layout.aligned(backend, "x", x, axis)
-    weights = backend.scalar(b, x, compute) if isinstance(b, float) else b
-    operands = {
-        "x": form.inward(x),
-        "b": layout.broadcast(form, "b", cast(backend, "b", weights, compute)),
-        "where": layout.broadcast(form, "where", mask(backend, x, where)),
-    }
-
-    def finish(sums: Any) -> Any:
-        if return_sign:
-            return tuple(form.rows(part, keepdims=keepdims) for part in sums)
-        return form.rows(sums, keepdims=keepdims)
-
-    def start(_: Any, g: Array | None = None) -> tuple[Array]:
-        return (form.row_values(backend.scalar(1.0, x, result) if g is None else g, keepdims=keepdims),)
-
+    weights = cast(backend, "b", backend.scalar(b, x, compute) if isinstance(b, float) else b, compute)
+    of_weights = layout.broadcast(form, "b", weights)
+    where = mask(backend, x, where)
     return Call(
-        form=form,
-        formula=logsumexp_formula,
-        operands=operands,
-        static={"dtype": compute, "result": result, "signed": return_sign},
+        form,
+        arguments={"x": x, "b": weights, "where": where},
         given={"x": x, "b": b},
-        finish=finish,
-        start=start,
-        foresee=start,
+        denominator=None,
+        ways=(form.whole, of_weights, layout.broadcast(form, "where", where)),
+        formula=logsumexp_formula,
+        ending=_Sums(keepdims, return_sign, result),
+        static=(("dtype", compute), ("result", result), ("signed", return_sign)),
         beside=return_sign,
         per_example=False,
     )
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """One value a row, or two."""
+
+    keepdims: bool
+    signed: bool
+    dtype: Any
+
+    def finish(self, call: Call, results: Any) -> Any:
+        """In the batch shape."""
+        if self.signed:
+            return tuple(call.form.rows(part, keepdims=self.keepdims) for part in results)
+        return call.form.rows(results, keepdims=self.keepdims)
+
+    def start(self, call: Call, _: Callable[[], Any], cotangent: Any) -> tuple[Array, ...]:
+        """Ones for all, if there is none."""
+        if cotangent is None:
+            return self.foresee(call, ())
+        return (call.form.row_values(cotangent, keepdims=self.keepdims),)
+
+    def foresee(self, call: Call, _: tuple[str, ...]) -> tuple[Array, ...]:
+        """Ones need no results."""
+        form = call.form
+        return (form.number(form.backend.scalar(1.0, call.arguments["x"], self.dtype)),)

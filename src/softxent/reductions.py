@@ -43,77 +43,82 @@ def check(reduction: Any, denominator: Any, empty_mean: Any) -> None:
 
 @dataclass(frozen=True)
 class Reduction:
-    """How rows (in the batch shape) become one number; the mass is what each counts for in the mean."""
+    """How rows become one number; the mass is what each counts for in the mean."""
 
-    backend: Backend
     kind: str
-    denominator: Any  # one of the names, a number, or a 0-d array
+    denominator: str | None  # None if it is given
     empty_mean: str
 
-    def value(self, loss: Array, mass: Array) -> Array | tuple[Array, Array]:
-        """The rows reduced."""
-        backend = self.backend
-        if self.kind == "none":
-            return loss
+    def value(self, backend: Backend, loss: Array, mass: Array, given: Any, *, plain: bool) -> Any:
+        """The rows reduced; ``given`` is the denominator where it has no name. With ``plain`` every mass is 1."""
         total = backend.adopt(backend.sum(loss))
         if self.kind == "sum":
             return total
         if self.kind == "sum_and_weight":
-            return total, backend.adopt(self._count(mass, total))
-        count = backend.astype(self._count(mass, total), total.dtype, copy=False)
-        nothing = count == 0
-        mean = total / backend.where(nothing, backend.ones_like(count), count)
-        return backend.adopt(backend.where(nothing, math.nan if self.empty_mean == "nan" else 0.0, mean))
+            return total, backend.adopt(self._count(backend, mass, given, total))
+        empty = math.nan if self.empty_mean == "nan" else 0.0
+        rows = self._rows(mass, plain=plain)
+        if rows is not None:
+            return backend.adopt(total / rows if rows else total + empty)
+        count, nothing = self._divisor(backend, mass, given, total)
+        return backend.adopt(backend.where(nothing, empty, total / count))
 
-    def cotangents(self, rows: Callable[[], tuple[Array, Array]], g: Any, one: Array) -> tuple[Array, Array]:
+    def cotangents(
+        self, backend: Backend, rows: Callable[[], tuple[Array, Array]], given: Any, g: Any, one: Array, *, plain: bool
+    ) -> tuple[Array, Array]:
         """Those of the rows and of their masses, in the batch shape or one for all, from that of the result (None: 1).
 
         The mean m = L / M has dm = (dL - m dM) / M; over nothing its derivative is 0. The rows are asked for only where
         they matter; ``one`` is 1 in their dtype.
         """
-        backend = self.backend
         zero = backend.zeros_like(one)
         if self.kind == "sum_and_weight":
             by_sum, by_weight = (one, zero) if g is None else g
-            return by_sum, by_weight if self._is_weighed else zero
+            return by_sum, by_weight if self.denominator == "weight" else zero
         g = one if g is None else backend.astype(g, one.dtype, copy=False)
         if self.kind in {"none", "sum"}:
             return g, zero
         loss, mass = rows()
-        per_row, count, nothing = self._per_row(mass, g, one)
-        if not self._is_weighed:
+        per_row = self._per_row(backend, mass, given, g, one, plain=plain)
+        if self.denominator != "weight":
             return per_row, zero
+        count, nothing = self._divisor(backend, mass, given, one)
         mean = backend.where(nothing, zero, backend.adopt(backend.sum(loss)) / count)
         return per_row, -per_row * mean
 
-    def foreseen(self, mass: Callable[[], Array], one: Array, *, by_mass: bool) -> tuple[Array, Array] | None:
-        """The same for a cotangent of 1, before there is a loss; None where the mean matters, for derivatives by mass."""
-        zero = self.backend.zeros_like(one)
+    def foreseen(
+        self, backend: Backend, mass: Callable[[], Array], given: Any, one: Array, *, plain: bool, by_mass: bool
+    ) -> tuple[Array, Array] | None:
+        """The same for a cotangent of 1, before there is a loss; None where the mean matters, to derivatives by mass."""
+        zero = backend.zeros_like(one)
         if self.kind != "mean":
             return one, zero
-        if by_mass and self._is_weighed:
+        if by_mass and self.denominator == "weight":
             return None
-        per_row, _, _ = self._per_row(mass(), one, one)
-        return per_row, zero
+        return self._per_row(backend, mass(), given, one, one, plain=plain), zero
 
-    def _per_row(self, mass: Array, g: Array, one: Array) -> tuple[Array, Array, Array]:
-        """What each row's loss is multiplied by, the denominator (1 in place of 0), and whether that is 0."""
-        backend = self.backend
-        count = backend.astype(self._count(mass, one), one.dtype, copy=False)
+    def _per_row(self, backend: Backend, mass: Array, given: Any, g: Array, one: Array, *, plain: bool) -> Array:
+        """What each row's loss is multiplied by."""
+        rows = self._rows(mass, plain=plain)
+        if rows is not None:
+            return g / max(rows, 1)
+        count, nothing = self._divisor(backend, mass, given, one)
+        return backend.where(nothing, backend.zeros_like(one), g / count)
+
+    def _rows(self, mass: Array, *, plain: bool) -> int | None:
+        """The denominator of a mean, where it is the number of all rows and that is known."""
+        counts_all = self.denominator == "all" or (plain and self.denominator is not None)
+        return math.prod(mass.shape) if counts_all and all(isinstance(n, int) for n in mass.shape) else None
+
+    def _divisor(self, backend: Backend, mass: Array, given: Any, like: Array) -> tuple[Array, Array]:
+        """The denominator of a mean, 1 in place of 0, and whether it is 0."""
+        count = backend.astype(self._count(backend, mass, given, like), like.dtype, copy=False)
         nothing = count == 0
-        count = backend.where(nothing, one, count)
-        return backend.where(nothing, backend.zeros_like(one), g / count), count, nothing
+        return backend.where(nothing, backend.ones_like(count), count), nothing
 
-    @property
-    def _is_weighed(self) -> bool:
-        return isinstance(self.denominator, str) and self.denominator == "weight"
-
-    def _count(self, mass: Array, like: Array) -> Array:
-        backend = self.backend
-        if isinstance(self.denominator, float):
-            return backend.full_like(like, self.denominator)
-        if not isinstance(self.denominator, str):
-            return self.denominator
+    def _count(self, backend: Backend, mass: Array, given: Any, like: Array) -> Array:
+        if self.denominator is None:
+            return backend.full_like(like, given) if isinstance(given, float) else given
         if self.denominator == "all":
             return backend.sum(backend.ones_like(mass))
-        return backend.sum(mass if self._is_weighed else backend.stop_gradient(mass))
+        return backend.sum(mass if self.denominator == "weight" else backend.stop_gradient(mass))

@@ -20,8 +20,9 @@ from softxent.arguments import (
     number,
     tristate,
 )
-from softxent.calls import Call
+from softxent.calls import Call, SameShape
 from softxent.formulas import distribution
+from softxent.layout import Layout
 
 
 def one_hot(
@@ -233,36 +234,28 @@ def _distributions(
         given_labels.refuse_beside_distributions(num_classes=num_classes, ignore_index=ignore_index)
         compute, seen = floating(backend, "labels", labels, dtype)
     given = {"labels": labels, "label_smoothing": label_smoothing, "smoothing_prior": smoothing_prior}
-    takes_part = {"where": layout.example_or_class_mask(form, mask(backend, labels, where)), "sample_weight": None}
-    ignore_index = layout.scalar("ignore_index", ignore_index)
+    where = mask(backend, labels, where)
+    of_where = layout.example_or_class_mask(form, where)
+    takes_part = {"where": (where, of_where), "sample_weight": (None, None)}
+    layout.scalar("ignore_index", ignore_index)
     if hard:
         given_labels.check_range(form, caller, check=check, ignore_index=ignore_index, **takes_part)
         labels, ignore_index = given_labels.comparable(form, caller, labels, ignore_index)
-    else:
-        labels = form.inward(labels)
-        if check:
-            given_labels.check_distributions(form, labels, compute, **takes_part)
+    elif check:
+        given_labels.check_distributions(form, form.inward(labels), compute, **takes_part)
     label_smoothing = cast(backend, "label_smoothing", label_smoothing, compute)
     smoothing_prior = cast(backend, "smoothing_prior", smoothing_prior, compute)
-    operands = {
-        "labels": labels,
-        "where": takes_part["where"],
-        "ignore_index": ignore_index,
-        "label_smoothing": layout.per_example(form, "label_smoothing", label_smoothing),
-        "smoothing_prior": layout.per_class(form, "smoothing_prior", smoothing_prior),
-    }
+    of_smoothing = layout.per_example(form, "label_smoothing", label_smoothing)
+    of_prior = layout.per_class(form, "smoothing_prior", smoothing_prior)
     options = {"label_smoothing": label_smoothing, "smoothing_prior": smoothing_prior}
     given_labels.check_options(backend, options, check)
-
-    def start(_: Any, g: Any) -> tuple[Any]:
-        return (form.inward(g),)
-
     return Call(
-        form=form,
-        formula=distribution,
-        operands=operands,
-        static={"size": form.size, "hard": hard, "dtype": compute, "result": seen},
+        form,
+        arguments={"labels": labels, "where": where, "ignore_index": ignore_index, **options},
         given=given,
-        finish=form.outward,
-        start=start,
+        denominator=None,
+        ways=(Layout.per_row if hard else form.whole, of_where, None, of_smoothing, of_prior),
+        formula=distribution,
+        ending=SameShape(),
+        static=(("size", form.size), ("hard", hard), ("dtype", compute), ("result", seen)),
     )

@@ -98,7 +98,7 @@ class Backend(generic.Backend):
         def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
             return generic.Backend.derived(ops, function, part, by=by, axis=axis, **static)
 
-        return self._walk(part_of, operands, cut, blocks, shared, known)
+        return self._walk(part_of, operands, cut, blocks, shared=shared, known=known)
 
     def _walk(
         self,
@@ -106,6 +106,7 @@ class Backend(generic.Backend):
         operands: Mapping[str, Any],
         cut: int,
         blocks: list[slice],
+        *,
         shared: Collection[int] = (),
         known: Mapping[int, Array] | None = None,
     ) -> tuple[Array, ...]:
@@ -158,11 +159,14 @@ class Backend(generic.Backend):
         """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough."""
         shape = tuple(next(iter(operands.values())).shape)
         batch = [d for d in range(len(shape)) if d != axis % len(shape)]
-        if not batch or not self.writable(operands) or prod(shape) <= self.entries:  # a trace may not know the size
+        if not batch or not self.writable(operands):  # a trace may not know the size
+            return 0, []
+        entries = 2 * self.entries if self.place(operands, axis) == 0 else self.entries  # rows are worth more there
+        if prod(shape) <= entries:
             return 0, []
         cut = max(batch, key=lambda d: shape[d])
         rows = shape[cut]
-        count = min(rows, -(-prod(shape) // self.entries))
+        count = min(rows, -(-prod(shape) // entries))
         return cut, list(_even(rows, count))
 
     def _part(self, operands: Mapping[str, Any], cut: int, block: slice) -> dict[str, Any]:

@@ -165,6 +165,10 @@ class Backend:
 
     # -- formulas -----------------------------------------------------------------------------------------------------
 
+    def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
+        """What a function makes of a call (of ``softxent.calls``), with whatever beside the formula that takes."""
+        return function(call, *details)
+
     def run(
         self,
         formula: Formula,

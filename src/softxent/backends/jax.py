@@ -27,7 +27,7 @@ class Backend(generic.Backend):
 
     def adopt(self, x: Array) -> Array:
         """NumPy arrays may stand beside jax arrays."""
-        return namespace.asarray(x)
+        return x if isinstance(x, jax.Array) else namespace.asarray(x)
 
     def stop_gradient(self, x: Array) -> Array:
         """As jax calls it."""
@@ -71,24 +71,73 @@ class Backend(generic.Backend):
         """float64 only with jax_enable_x64."""
         return jax.dtypes.canonicalize_dtype(float)
 
-    def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
-        """Concrete arrays through one compiled function; inside a trace the function itself.
+    def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
+        """Concrete arrays through one compiled function, in which nobody differentiates; inside a trace as it is.
 
-        What is an array or a float is an operand, so that another temperature compiles nothing again.
+        What is an array or a float is an operand of it, so that another temperature compiles nothing again.
         """
-        if any(isinstance(x, jax.core.Tracer) for x in operands.values()):
+        form, arguments, given, denominator, *how = call
+        arrays, rest = _parted({**arguments, "denominator": denominator})
+        if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+            return function(call, *details)
+        by = {name: given[name] for name in (details[0] if details else ())}
+        fixed = type(call), form.of_any_batch(_UNWATCHED), tuple(arguments), rest, tuple(by), tuple(how)
+        return _compiled(_called, tuple(arrays), (function, details, fixed))(*arrays.values(), *by.values())
+
+    def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """The same for a function of a formula's."""
+        arrays, rest = _parted(operands)
+        if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
             return super().evaluate(function, operands, axis=axis, **static)
-        arrays = {name: x for name, x in operands.items() if isinstance(x, (jax.Array, float))}
-        rest = {name: x for name, x in operands.items() if name not in arrays}
-        return _compiled(function, axis, tuple(rest.items()), tuple(static.items()))(arrays)
+        options = tuple({**dict(rest), **static, "axis": axis}.items())
+        return _compiled(_evaluated, tuple(arrays), (function, options))(*arrays.values())
+
+
+class _Unwatched(Backend):
+    """Inside a compiled function of ours nobody differentiates."""
+
+    def stop_gradient(self, x: Array) -> Array:
+        """The very same."""
+        return x
+
+
+_UNWATCHED = _Unwatched(namespace)
 
 
 @lru_cache(maxsize=256)
-def _compiled(
-    function: Callable[..., Any], axis: int, rest: tuple[tuple[str, Any], ...], static: tuple[tuple[str, Any], ...]
-) -> Callable[[dict[str, Any]], Any]:
-    constants = {**dict(rest), **dict(static)}
-    return jax.jit(lambda arrays: function(backend(), **arrays, **constants, axis=axis))
+def _compiled(function: Callable[..., Any], names: tuple[str, ...], options: tuple[Any, ...]) -> Callable[..., Any]:
+    """A function of arrays by name and of constants, compiled once for all that are equal."""
+    return jax.jit(lambda *arrays: function(names, arrays, *options))
+
+
+def _evaluated(
+    names: tuple[str, ...],
+    arrays: tuple[Array, ...],
+    function: Callable[..., Any],
+    options: tuple[tuple[str, Any], ...],
+) -> Any:
+    return function(_UNWATCHED, **dict(zip(names, arrays, strict=True)), **dict(options))
+
+
+def _called(
+    names: tuple[str, ...],
+    arrays: tuple[Array, ...],
+    function: Callable[..., Any],
+    details: tuple[Any, ...],
+    fixed: tuple[Any, ...],
+) -> Any:
+    """The call put together again."""
+    kind, form, order, rest, by, how = fixed
+    operands = {**dict(rest), **dict(zip(names, arrays, strict=False))}
+    given = dict(zip(by, arrays[len(names) :], strict=True))
+    arguments = {name: operands[name] for name in order}
+    return function(kind(form, arguments, given, operands["denominator"], *how), *details)
+
+
+def _parted(operands: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
+    """What a compiled function is given, arrays and floats, and what it is compiled for."""
+    arrays = {name: x for name, x in operands.items() if isinstance(x, (jax.Array, float))}
+    return arrays, tuple((name, x) for name, x in operands.items() if name not in arrays)
 
 
 def backend() -> Backend:

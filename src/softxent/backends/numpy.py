@@ -49,10 +49,10 @@ class Backend(blocks.Backend):
     # -- primitives of formulas ---------------------------------------------------------------------------------------
 
     def sum(self, x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
-        """Along the first axis, where NumPy adds one by one, a few at a time."""
-        if axis == 0 and keepdims and x.ndim > 1:
-            while len(x) > generic.FEW:
-                x = np.stack([np.sum(x[n : n + generic.FEW], axis=0) for n in range(0, len(x), generic.FEW)])
+        """Along the first axis, where NumPy adds one by one, by halves."""
+        if axis == 0 and keepdims and x.ndim > 1 and len(x) > generic.FEW:
+            half = len(x) // 2
+            return self.sum(x[:half], axis=0, keepdims=True) + self.sum(x[half:], axis=0, keepdims=True)
         return np.sum(x, axis=axis, keepdims=keepdims)
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
@@ -137,14 +137,12 @@ def _rows(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 
 
 def argmax_of_few(x: Array) -> tuple[Array, Array]:
-    """Position of the largest along the first axis, and itself, one class after the other for all rows."""
-    largest, found = x[0], np.zeros(x.shape[1:], dtype=np.uint8)
-    for n, here in enumerate(x[1:], start=1):
-        # Positions grow, so that the last to exceed all before it is the largest of them.
-        np.maximum(found, (here > largest).view(np.uint8) * np.uint8(n), out=found)
-        largest = np.maximum(largest, here)
-    lead = np.argmax(x, axis=0, keepdims=True) if np.any(np.isnan(largest)) else found[None]
-    return lead, largest[None]
+    """Position of the first largest along the first axis, and itself, in few operations on all rows."""
+    largest = np.max(x, axis=0, keepdims=True)
+    from_the_end = np.arange(len(x), 0, -1, dtype=np.uint8).reshape(-1, *(1,) * (x.ndim - 1))
+    first = np.max((x == largest) * from_the_end, axis=0, keepdims=True)
+    unfound = np.any(first == 0)  # NaN equals nothing
+    return np.argmax(x, axis=0, keepdims=True) if unfound else len(x) - first, largest
 
 
 def registered(name: str, dtype: Any) -> Any:

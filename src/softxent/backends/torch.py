@@ -34,6 +34,7 @@ class Backend(blocks.Backend):
     name = "torch"
     plain_sums = False
     entries = 2**21  # torch's own threads want work to share
+    few = 0  # its reductions do not mind
     small = 2**18  # entries of logits up to which torch's autograd on the formula is faster than a rule that recomputes
 
     def stop_gradient(self, x: Array) -> Array:

@@ -27,7 +27,11 @@ def value(
     if logits.shape[axis] == 0:
         return ops.astype(logits, result)
     _, s, _ = laid_out(ops, logits, where, temperature, axis, dtype)
-    log_p = logarithms(ops, s, axis)
+    if s.watched:
+        log_p = logarithms(ops, s, axis)
+    else:
+        log_p = s.gaps
+        log_p -= s.log_total
     return ops.astype(log_p if where is None else ops.where(where, log_p, -inf), result, copy=False)
 
 
@@ -81,7 +85,9 @@ def log_probabilities(ops: Any, x: Array, axis: int, temperature: Array | float 
 def logarithms(ops: Any, s: Shifted, axis: int) -> Array:
     """Log-probabilities of shifted logits."""
     log_p = s.gaps - s.log_total
-    return ops.put_along_axis(log_p, s.lead, 0.0 - ops.log1p(s.beside_lead), axis=axis) if s.watched else log_p
+    if not s.watched:  # the gap of the largest is 0
+        return log_p
+    return ops.put_along_axis(log_p, s.lead, 0.0 - ops.log1p(s.beside_lead), axis=axis)
 
 
 def less_share(ops: Any, g: Array, s: Shifted, p: Array, axis: int) -> Array:
