@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from copy import copy
 from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from softxent.backends import generic
+from softxent.backends import generic, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
 Array = Any
+
+WIDE = 4  # blocks that a row may fill before it is taken in pieces
 
 
 class Backend(generic.Backend):
@@ -22,9 +23,9 @@ class Backend(generic.Backend):
     few = 32  # classes up to which a block is laid out with the classes first, so that operations run along the rows
     worth_moving = 2**13  # entries from which on that pays
 
-    # What the primitives of one block remember.
-    of_block = False
-    room: Array | None = None  # where the result goes
+    # What the primitives of one block know.
+    private = False  # whether nobody else sees its arrays: no trace, no graph
+    room: Array | None = None  # where its result goes
 
     def writable(self, operands: Mapping[str, Any]) -> bool:  # noqa: ARG002 - other backends look at them
         """Whether results may be written into memory of our own, unseen by any trace."""
@@ -43,8 +44,8 @@ class Backend(generic.Backend):
         return self.namespace.subtract(x, y, out=room)
 
     def exp_over(self, x: Array) -> Array:
-        """In place."""
-        return self.namespace.exp(x, out=x) if self.writable({"x": x}) else self.namespace.exp(x)
+        """In place where it is nobody else's."""
+        return self.namespace.exp(x, out=x) if self.private else self.namespace.exp(x)
 
     def keep_freed_memory(self) -> None:
         """Let malloc hand out again what blocks free, which it would return to the system each time.
@@ -61,14 +62,21 @@ class Backend(generic.Backend):
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """Block by block; what has one value a row or a logit is written where it belongs."""
+        if self.private:
+            step = self.entries
+            if next(iter(operands.values())).shape[axis] > WIDE * step:
+                return pieces.evaluate(self, function, operands, axis=axis, step=step, **static)
+            return super().evaluate(function, operands, axis=axis, **static)
         cut, blocks = self._blocks(operands, axis)
         if not blocks:
+            if self.writable(operands):
+                return self.of_one_block(None).evaluate(function, operands, axis=axis, **static)
             return super().evaluate(function, operands, axis=axis, **static)
         several = False
 
         def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
             nonlocal several
-            found = generic.Backend.evaluate(ops, function, part, axis=axis, **static)
+            found = ops.evaluate(function, part, axis=axis, **static)
             several = isinstance(found, tuple)
             return found if several else (found,)
 
@@ -143,8 +151,8 @@ class Backend(generic.Backend):
 
     def of_one_block(self, room: Array | None) -> Backend:
         """The primitives for one block, which remember what belongs to it."""
-        ops = copy(self)
-        ops.of_block, ops.room = True, room
+        ops = object.__new__(type(self))
+        ops.namespace, ops.private, ops.room = self.namespace, True, room
         return ops
 
     def fill(self, whole: Array, part: Array) -> None:
@@ -159,7 +167,7 @@ class Backend(generic.Backend):
         """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough."""
         shape = tuple(next(iter(operands.values())).shape)
         batch = [d for d in range(len(shape)) if d != axis % len(shape)]
-        if not batch or not self.writable(operands):  # a trace may not know the size
+        if self.private or not batch or not self.writable(operands):  # a trace may not know the size
             return 0, []
         entries = 2 * self.entries if self.place(operands, axis) == 0 else self.entries  # rows are worth more there
         if prod(shape) <= entries:

@@ -74,6 +74,10 @@ class Backend:
         """The exponential of an array that is not needed any more: it may be overwritten."""
         return self.exp(x)
 
+    def classes(self, x: Array, axis: int) -> int:
+        """How many classes a row has, of which ``x`` may have a part."""
+        return x.shape[axis]
+
     def positions(self, like: Array, axis: int, size: int) -> Array:
         """0, 1, …, size - 1 along ``axis``, on the device of ``like``, to be compared with indices."""
         counted = self.arange(size, device=self.device(like))

@@ -60,7 +60,7 @@ class Backend(blocks.Backend):
         if axis != 0 or x.ndim == 1 or not keepdims or not 0 < len(x) <= self.few:
             return np.argmax(x, axis=axis, keepdims=keepdims)
         found, largest = argmax_of_few(x)
-        if self.of_block:
+        if self.private:
             self._found = x, found, largest
         return found
 
@@ -90,7 +90,7 @@ class Backend(blocks.Backend):
         at = np.broadcast_to(index, _rows(shape, axis)).astype(np.intp, copy=False).reshape(outer, inner)
         starts = np.arange(0, outer * size * inner, size * inner)[:, None]
         found = ((at * inner if inner > 1 else at) + (starts + np.arange(inner))).reshape(-1)
-        if self.of_block:
+        if self.private:
             self._last = index, (shape, axis), found
         return found
 

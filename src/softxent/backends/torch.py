@@ -39,24 +39,26 @@ class Backend(blocks.Backend):
 
     def stop_gradient(self, x: Array) -> Array:
         """Detached from reverse and forward mode; the same tensor where neither looks on."""
+        if self.private:
+            return x
         return x.detach() if (x.requires_grad and torch.is_grad_enabled()) or _transformed(x) else x
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
         """NumPy's, where it can look: several times as fast, and twenty times where the classes come first."""
-        plain = type(x) is torch.Tensor and x.device.type == "cpu" and not x.requires_grad and not _transformed(x)
-        if not plain or _numpy is None:
+        x = x.detach()
+        if not self.private or _numpy is None or type(x) is not torch.Tensor:
             return torch.argmax(x, dim=axis, keepdim=keepdims)
         return torch.from_numpy(_numpy.argmax(x.numpy(), axis=axis, keepdims=keepdims).astype("int64", copy=False))
 
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
         """By gather, which wants int64, and rows that match: take_along_dim would make a dynamic size a constant."""
-        rows = [x.shape[d] if d == axis % x.ndim else index.shape[d] for d in range(x.ndim)]
+        rows = tuple(x.shape[d] if d == axis % x.ndim else index.shape[d] for d in range(x.ndim))
         return torch.gather(x.expand(rows), axis, index.to(torch.int64))
 
     def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
         """By scatter, in place where nothing but us has seen the array."""
         tensors = [one for one in (x, index, value) if isinstance(one, torch.Tensor)]
-        recorded = (torch.is_grad_enabled() and any(one.requires_grad for one in tensors)) or _transformed(*tensors)
+        recorded = not self.private and (any(one.requires_grad for one in tensors) or _transformed(*tensors))
         scatter = torch.scatter if recorded else torch.Tensor.scatter_
         return scatter(x, axis, index.to(torch.int64), value)
 
@@ -66,6 +68,8 @@ class Backend(blocks.Backend):
 
     def writable(self, operands: Mapping[str, Any]) -> bool:
         """In host memory, with no graph to record."""
+        if self.private:
+            return True
         tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
         recorded = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
         return tensors[0].device.type == "cpu" and not recorded and not _transformed(*tensors)

@@ -84,7 +84,7 @@ def laid_out(
     valid: Any = None
     share: Any = None
     if hard:
-        label, valid = class_of(ops, labels, present, x.shape[axis], in_bounds=in_bounds)
+        label, valid = class_of(ops, labels, present, ops.classes(x, axis), in_bounds=in_bounds)
         share = None if weight is None else steady(ops.take_along_axis(weight, label, axis=axis))
         q = None if label_smoothing is None else ops.put_along_axis(ops.zeros_like(x), label, 1.0, axis=axis)
     else:

@@ -59,7 +59,7 @@ def rescaled_prior(
 ) -> tuple[Array, Array | None]:
     """u, which sums to 1 over the classes that ``where`` leaves, and what the prior summed to there."""
     if where is None:
-        uniform = ops.full_like(like, 1.0 / max(like.shape[axis], 1))
+        uniform = ops.full_like(like, 1.0 / max(ops.classes(like, axis), 1))
     else:
         kept = ops.where(where, ops.ones_like(like), 0.0)
         uniform = kept / divisor(ops, ops.sum(kept, axis=axis, keepdims=True))
