@@ -114,13 +114,16 @@ def test_only_what_needs_a_gradient_is_pulled_back(
 ) -> None:
     """An input that does not require a gradient costs nothing."""
     asked: list[tuple[str, ...]] = []
-    pullback = formula.pullback
 
-    def counting(*args: Any, by: tuple[str, ...], **kwargs: Any) -> Any:
-        asked.append(by)
-        return pullback(*args, by=by, **kwargs)
+    def counted(rule: Any) -> Any:
+        def counting(*args: Any, by: tuple[str, ...], **kwargs: Any) -> Any:
+            asked.append(by)
+            return rule(*args, by=by, **kwargs)
 
-    monkeypatch.setattr(formula, "pullback", counting)
+        return counting
+
+    for name in ("pullback", "value_and_pullback"):  # by one or the other
+        monkeypatch.setattr(formula, name, counted(getattr(formula, name)))
     arguments = {name: backend.array(array) for name, array in BY_NAME["soft-weight"].arrays("float64").items()}
     for name in by:
         arguments[name].requires_grad_()

@@ -47,6 +47,10 @@ class Backend(generic.Backend):
         """In place where it is nobody else's."""
         return self.namespace.exp(x, out=x) if self.private else self.namespace.exp(x)
 
+    def times_over(self, x: Array, factor: Array) -> Array:
+        """The same."""
+        return self.namespace.multiply(x, factor, out=x) if self.private else x * factor
+
     def keep_freed_memory(self) -> None:
         """Let malloc hand out again what blocks free, which it would return to the system each time.
 

@@ -88,7 +88,7 @@ class Backend(blocks.Backend):
         if outer * inner == 1:  # one row for all
             return index.reshape(-1)
         at = np.broadcast_to(index, _rows(shape, axis)).astype(np.intp, copy=False).reshape(outer, inner)
-        starts = np.arange(0, outer * size * inner, size * inner)[:, None]
+        starts = (np.arange(outer) * (size * inner))[:, None]
         found = ((at * inner if inner > 1 else at) + (starts + np.arange(inner))).reshape(-1)
         if self.private:
             self._last = index, (shape, axis), found

@@ -41,7 +41,7 @@ class Backend(blocks.Backend):
         """Detached from reverse and forward mode; the same tensor where neither looks on."""
         if self.private:
             return x
-        return x.detach() if (x.requires_grad and torch.is_grad_enabled()) or _transformed(x) else x
+        return x.detach() if (x.requires_grad and torch.is_grad_enabled()) or _transformed() else x
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
         """NumPy's, where it can look: several times as fast, and twenty times where the classes come first."""
@@ -209,7 +209,7 @@ class _Call:
         downwards only: upwards, digits would be missing that the smallest numbers have lost.
         """
         made, self.made = self.made, None
-        if made is None or torch.is_grad_enabled():
+        if made is None or torch.is_grad_enabled() or _transformed(*cotangents):
             return None
         (foreseen, *_), derivatives = made
         first, *others = cotangents
@@ -279,9 +279,10 @@ class _TracedRule(torch.autograd.Function):
         """The pullback, which autograd differentiates again where it is asked to."""
         call = ctx.call
         by = tuple(name for name, needed in zip(call.names, ctx.needs_input_grad[1:], strict=True) if needed)
+        tensors = ctx.saved_tensors  # an error if one has been changed since
         found = call.handed_over(cotangents) if by == call.by else None
         if found is None:
-            found = call.pull(cotangents, ctx.saved_tensors, by)
+            found = call.pull(cotangents, tensors, by)
         return (None, *(found.get(name) for name in call.names))
 
 

@@ -199,13 +199,9 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
 
 def beside(ops: Any, c: AgainstLabel, factor: Array) -> Array:
     """Softmax of the classes beside the label, and 0 there, times a factor; it may take the exponentials' place."""
-    if c.lead is not None:
-        return factor * ops.where(*c.lead, c.others / c.total)
-    p = c.others
-    if ops.stop_gradient(factor) is not factor:
-        return factor / c.total * p
-    p *= factor / c.total
-    return p
+    if c.lead is None:
+        return ops.times_over(c.others, factor / c.total)
+    return factor * ops.where(*c.lead, c.others / c.total)
 
 
 def surprise(r: Rows, c: AgainstLabel) -> Array:
