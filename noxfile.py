@@ -25,6 +25,9 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen
 X64_OFF = {**ONE_THREAD, "JAX_ENABLE_X64": "0", "HYPOTHESIS_PROFILE": "quick"}
 X64_ON = {**ONE_THREAD, "JAX_ENABLE_X64": "1"}
 
+# Settings that choose kernels and blocks for a machine; where they are set for another one they slow NumPy down.
+OPENBLAS_AS_IT_IS = {"OPENBLAS_CORETYPE": None, "OPENBLAS_L2_SIZE": None}
+
 # Lines of src that coverage may leave out: what Dynamo traces, and hardware that is not there.
 MOST_EXCLUDED = 20
 
@@ -157,6 +160,13 @@ def build(session: nox.Session) -> None:
     (wheel,) = (path for path in built if path.endswith(".whl"))
     session.run(python, "-m", "pip", "install", "--quiet", wheel, external=True)
     session.run(python, "tests/rundeps.py", external=True)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measure against every peer and write docs/benchmarks.md; `-- --compare REVISION` measures against a revision."""
+    session.install(".[numpy,torch,jax]", TORCH, *group("bench"))
+    session.run("python", "benchmarks/run.py", *session.posargs, env=OPENBLAS_AS_IT_IS)
 
 
 @nox.session

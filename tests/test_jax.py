@@ -32,7 +32,7 @@ from derivatives import (
     tangent,
 )
 
-from softxent import cross_entropy, log_softmax, logsumexp, one_hot, smooth_labels, softmax, softmin
+from softxent import cross_entropy, log_softmax, logsumexp, one_hot, smooth_labels, softmax, softmin, value_and_grad
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -695,3 +695,90 @@ def test_nothing_at_all_takes_part(backend: Backend) -> None:
     value, gradient = jax.jit(jax.value_and_grad(lambda x: cross_entropy(x, labels, ignore_index=-1)))(logits)
     assert float(value) == 0.0
     assert not gradient.any()
+
+
+# -- what is compiled, and how often ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The formulas that are traced from here on: nothing compiled before counts."""
+    from softxent import formulas
+    from softxent.backends import jax as ours
+
+    found: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            found.append(name)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    for formula in (formulas.cross_entropy, formulas.softmax, formulas.logsumexp):
+        for name in {"value", "pullback", "value_and_pullback"} & set(vars(formula)):
+            monkeypatch.setattr(formula, name, counted(name, getattr(formula, name)))
+    ours._compiled.cache_clear()
+    return found
+
+
+def test_one_trace_for_all_numbers(backend: Backend, traced: list[str]) -> None:
+    """A number is an operand: 100 temperatures, smoothings, denominators are one trace."""
+    x, t = backend.array([[0.5, -1.25, 2], [1, 1, -0.5]], "float32"), backend.array([2, 0], "int32")
+    losses = {
+        float(cross_entropy(x, t, temperature=1 + n / 100, label_smoothing=n / 100, denominator=1.0 + n))
+        for n in range(100)
+    }
+    assert len(losses) == 100
+    assert traced == ["value"]
+    assert len({float(softmax(x, temperature=1 + n / 100)[0, 0]) for n in range(100)}) == 100
+    assert traced == ["value", "value"]
+
+
+def test_one_trace_for_equal_options(backend: Backend, traced: list[str]) -> None:
+    from softxent.backends import jax as ours
+
+    x, t = backend.array([[0.5, -1.25, 2], [1, 1, -0.5]], "float32"), backend.array([2, 0], "int32")
+    for axis, dtype, check in ((-1, "float32", None), (1, x.dtype, True), (np.int64(1), np.float32, False)):
+        softmax(x, axis=axis, dtype=dtype)
+        value_and_grad(cross_entropy)(x, t, axis=axis, dtype=dtype, check=None if check is False else check)
+    assert traced == ["value", "value_and_pullback"]
+    for rows in range(3, 8):  # one entry for all shapes, for which jax has a cache of its own
+        logsumexp(backend.array(np.zeros((rows, 3)), "float32"))
+    assert ours._compiled.cache_info().currsize == 3
+    assert ours._compiled.cache_info().maxsize == 256
+
+
+CALLS: dict[str, Callable[[dict[str, Array]], Any]] = {
+    "softmax": lambda i: softmax(i["logits"]),
+    "softmax, several axes": lambda i: softmax(i["logits"], axis=None, temperature=2.0),
+    "log_softmax": lambda i: log_softmax(i["logits"], axis=0),
+    "logsumexp": lambda i: logsumexp(i["logits"], b=i["weight"], keepdims=True),
+    "cross_entropy": lambda i: cross_entropy(i["logits"], i["labels"]),
+    "no reduction": lambda i: cross_entropy(i["logits"], i["labels"], reduction="none", z_loss=2.0, ignore_index=5),
+    "weighed": lambda i: cross_entropy(**i, aux=("lse", "correct"), denominator=3.0),
+    "value_and_grad": lambda i: value_and_grad(cross_entropy, ("logits", "weight"))(**i),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_concrete_call_is_one_compiled_function(backend: Backend, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Once compiled, no operation of jax is run one by one: each costs more than the whole."""
+    from jax.extend.core import Primitive
+
+    given = {
+        "logits": backend.array([[0.5, -1.25, 2], [1, 1, -0.5]], "float32"),
+        "labels": backend.array([2, 0], "int32"),
+        "weight": backend.array([2, 1, 0.5], "float32"),
+    }
+    CALLS[name](given)
+    bound: list[str] = []
+    bind = Primitive.bind
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound.append(self.name)
+        return bind(self, *args, **kwargs)
+
+    monkeypatch.setattr(Primitive, "bind", watched)
+    CALLS[name](given)
+    assert not bound

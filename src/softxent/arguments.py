@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -88,31 +87,26 @@ def _check_devices(backend: Backend, arrays: dict[str, Array]) -> None:
 
 def dtype_name(dtype: Any) -> str:
     """A dtype's bare name: float32 for numpy.float32, torch.float32 and their like."""
-    return str(getattr(dtype, "name", dtype)).rsplit(".", maxsplit=1)[-1]
+    try:
+        return _NAMES[type(dtype), dtype]
+    except (KeyError, TypeError):  # not yet known, or no key of a dict
+        name = str(getattr(dtype, "name", dtype)).rsplit(".", maxsplit=1)[-1]
+        if name in _KINDS:
+            _NAMES[type(dtype), dtype] = name
+        return name
 
 
 def kind_of(dtype: Any) -> str:
     """One of "bool", "integer", "floating" or, for what no function takes, "other"."""
-    try:
-        return _KINDS[dtype]
-    except (KeyError, TypeError):  # not yet known, or no key of a dict
-        kind = _kind_by_name(dtype_name(dtype))
-        if kind != "other":
-            _KINDS[dtype] = kind
-        return kind
+    return _KINDS.get(dtype_name(dtype), "other")
 
 
-_KINDS: dict[Any, str] = {}  # as many as libraries have dtypes, and names of them
-
-
-def _kind_by_name(name: str) -> str:
-    if name == "bool":
-        return "bool"
-    if re.fullmatch(r"u?int(8|16|32|64)", name):
-        return "integer"
-    if name in HALVES or re.fullmatch(r"float(32|64|96|128)|longdouble", name):
-        return "floating"
-    return "other"
+_KINDS = {
+    "bool": "bool",
+    **{f"{sign}int{bits}": "integer" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **dict.fromkeys((*HALVES, "float32", "float64", "float96", "float128", "longdouble"), "floating"),
+}
+_NAMES: dict[tuple[type, Any], str] = {}  # as many as libraries have dtypes; none is compared with another library's
 
 
 def _dtype_hint(name: str) -> str:
@@ -138,12 +132,7 @@ def floating(backend: Backend, name: str, x: Array, dtype: Any) -> tuple[Any, An
 
 def arithmetic(backend: Backend, dtype: Any) -> Any:
     """The dtype to compute in: float32 for halves."""
-    if dtype not in _HALF:
-        _HALF[dtype] = dtype_name(dtype) in HALVES
-    return backend.float32 if _HALF[dtype] else dtype
-
-
-_HALF: dict[Any, bool] = {}  # the floating dtypes met so far
+    return backend.float32 if dtype_name(dtype) in HALVES else dtype
 
 
 def floating_dtype(backend: Backend, dtype: Any, like: Array) -> Any:

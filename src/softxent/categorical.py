@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from softxent import labels as given_labels
 from softxent import layout, reductions
@@ -201,63 +200,55 @@ def cross_entropy_call(
     reductions.check(reduction, denominator, empty_mean)
     wanted = _wanted(aux, z_loss)
     tristate("check", check)
-    ignore_index = integer("ignore_index", ignore_index)
-    caller = labels
-    backend, (logits, labels, where, ignore_index, *options) = adopted(
-        logits=logits,
-        labels=labels,
-        where=where,
-        ignore_index=ignore_index,
-        weight=weight,
-        sample_weight=number("sample_weight", sample_weight),
-        label_smoothing=number("label_smoothing", label_smoothing, low=0.0, high=1.0),
-        smoothing_prior=smoothing_prior,
-        temperature=number("temperature", temperature, low=0.0, above=True),
-        softcap=number("softcap", softcap, low=0.0, above=True),
-        z_loss=number("z_loss", z_loss),
-        denominator=None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
-    )
-    given = {"logits": logits, "labels": labels, **dict(zip(_CAST, options, strict=True))}
+    options = {
+        "where": where,
+        "ignore_index": integer("ignore_index", ignore_index),
+        "weight": weight,
+        "sample_weight": number("sample_weight", sample_weight),
+        "label_smoothing": number("label_smoothing", label_smoothing, low=0.0, high=1.0),
+        "smoothing_prior": smoothing_prior,
+        "temperature": number("temperature", temperature, low=0.0, above=True),
+        "softcap": number("softcap", softcap, low=0.0, above=True),
+        "z_loss": number("z_loss", z_loss),
+        "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
+    }
+    options = {name: x for name, x in options.items() if x is not None}
+    backend, adopted_arrays = adopted(logits=logits, labels=labels, **options)
+    given = dict(zip(("logits", "labels", *options), adopted_arrays, strict=True))
+    logits = given["logits"]
     compute, _ = floating(backend, "logits", logits, dtype)
     form = layout.aligned(backend, "logits", logits, axis)
-    hard = given_labels.is_hard(form, labels)
+    hard = given_labels.is_hard(form, given["labels"])
     if not hard:
-        given_labels.refuse_beside_distributions(ignore_index=ignore_index)
+        given_labels.refuse_beside_distributions(ignore_index=given.get("ignore_index"))
     if smoothing_prior is not None and label_smoothing is None:
         msg = "smoothing_prior must come with label_smoothing, got none; pass both"
         raise ValueError(msg)
-    cast_options = {name: cast(backend, name, x, compute) for name, x in zip(_CAST, options, strict=True)}
-    arguments = {
-        "logits": logits,
-        "labels": labels,
-        "where": mask(backend, logits, where),
-        "ignore_index": ignore_index,
-    }
-    arguments |= cast_options
-    if isinstance(arguments["sample_weight"], float):
+    cast_options = {name: cast(backend, name, x, compute) for name, x in given.items() if name in _CAST}
+    arguments = {**given, **cast_options}
+    if isinstance(arguments.get("sample_weight"), float):
         arguments["sample_weight"] = backend.scalar(arguments["sample_weight"], logits, compute)
-    ways = _ways(form, arguments, hard=hard)
-    takes_part = {name: (arguments[name], ways[name]) for name in ("where", "sample_weight")}
-    in_bounds = False
+    if "where" in options:
+        arguments["where"] = mask(backend, logits, arguments["where"])
+    ways = {"logits": form.whole, "labels": Layout.per_row if hard else form.whole}
+    ways |= {name: way(form, name, arguments[name]) for name, way in _WAYS.items() if name in options}
+    in_bounds = hard and given_labels.check_range(form, labels, arguments, ways, check=check)
     if hard:
-        in_bounds = given_labels.check_range(form, caller, check=check, ignore_index=ignore_index, **takes_part)
-        codes = given_labels.comparable(form, caller, labels, ignore_index)
-        arguments["labels"], arguments["ignore_index"] = codes
+        arguments |= given_labels.comparable(form, labels, arguments["labels"], arguments.get("ignore_index"))
     elif check:
-        given_labels.check_distributions(form, form.inward(labels), compute, **takes_part)
+        given_labels.check_distributions(form, arguments, ways, compute)
     given_labels.check_options(backend, cast_options, check)
     named = denominator if isinstance(denominator, str) else None
     if named == "weight" and reduction in {"mean", "sum_and_weight"}:
         given_labels.refuse_negative(form, arguments, ways, hard=hard, check=check)
-    denominator = arguments.pop("denominator")
-    plain = hard and not any(
-        arguments[name] is not None for name in ("where", "ignore_index", "weight", "sample_weight")
-    )
+    total = arguments.pop("denominator", None)
+    arguments = {name: x for name, x in arguments.items() if x is not None}
+    plain = hard and all(name not in arguments for name in ("where", "ignore_index", "weight", "sample_weight"))
     return Call(
         form,
         arguments=arguments,
         given=given,
-        denominator=denominator,
+        denominator=total,
         ways=tuple(ways.get(name) for name in arguments),
         formula=formula,
         ending=_Loss(reductions.Reduction(reduction, named, empty_mean), wanted, beside=aux is not None, plain=plain),
@@ -273,37 +264,35 @@ def cross_entropy_call(
     )
 
 
-_CAST = (
-    "weight",
-    "sample_weight",
-    "label_smoothing",
-    "smoothing_prior",
-    "temperature",
-    "softcap",
-    "z_loss",
-    "denominator",
+_CAST = frozenset(
+    {
+        "weight",
+        "sample_weight",
+        "label_smoothing",
+        "smoothing_prior",
+        "temperature",
+        "softcap",
+        "z_loss",
+        "denominator",
+    }
 )
 
-
-def _ways(form: Layout, x: dict[str, Any], *, hard: bool) -> dict[str, Any]:
-    """How each argument is aligned to the logits, if its shape fits."""
-    ways = {
-        "logits": form.whole,
-        "labels": Layout.per_row if hard else form.whole,
-        "where": layout.example_or_class_mask(form, x["where"]),
-        "weight": layout.per_class(form, "weight", x["weight"]),
-        "sample_weight": layout.per_example(form, "sample_weight", x["sample_weight"]),
-        "label_smoothing": layout.per_example(form, "label_smoothing", x["label_smoothing"]),
-        "smoothing_prior": layout.per_class(form, "smoothing_prior", x["smoothing_prior"]),
-        "temperature": layout.per_example(form, "temperature", x["temperature"], or_class=True),
-    }
-    for name in ("softcap", "z_loss", "denominator", "ignore_index"):
-        layout.scalar(name, x[name])
-    return ways
+# How each option is aligned to the logits.
+_WAYS: dict[str, Callable[[Layout, str, Any], Any]] = {
+    "where": layout.example_or_class_mask,
+    "weight": layout.per_class,
+    "sample_weight": layout.per_example,
+    "label_smoothing": layout.per_example,
+    "smoothing_prior": layout.per_class,
+    "temperature": layout.per_example_or_class,
+    "softcap": layout.scalar,
+    "z_loss": layout.scalar,
+    "denominator": layout.scalar,
+    "ignore_index": layout.scalar,
+}
 
 
-@dataclass(frozen=True)
-class _Loss:
+class _Loss(NamedTuple):
     """One loss a row, which is reduced; further results are by-products."""
 
     reduction: reductions.Reduction

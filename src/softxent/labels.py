@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from softxent.backends.generic import Backend
-    from softxent.layout import Layout, Way
+    from softxent.layout import Layout
 
 Array = Any
+Arguments = dict[str, Any]
+Ways = dict[str, Any]  # of arguments that are not as they are
 
 _EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 _MANY = 2**31 - 1
@@ -96,8 +98,8 @@ def refuse_beside_distributions(*, ignore_index: Any, num_classes: int | None = 
 # -- integer labels ---------------------------------------------------------------------------------------------------
 
 
-def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> tuple[Array, Any]:
-    """Integer labels and ``ignore_index``, in dtypes that their library compares without wrapping.
+def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> dict[str, Any]:
+    """Integer labels and ``ignore_index`` in dtypes that their library compares without wrapping.
 
     ``given`` is what the caller passed, ``labels`` the same in the logits' library. A Python int, or NumPy labels
     beside another library, may not fit a dtype there: they are settled first, to -1 if ignored and -2 if they are no
@@ -115,7 +117,7 @@ def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> tupl
         labels, ignore_index = backend.adopt(_codes(own, given, form.size, ignore_index)), _IGNORED
     else:
         labels, ignore_index = _widened(backend, labels, ignore_index)
-    return labels, ignore_index
+    return {"labels": labels, "ignore_index": ignore_index}
 
 
 def _widened(backend: Backend, labels: Array, ignore_index: Any) -> tuple[Array, Any]:
@@ -150,35 +152,27 @@ def _as_int64(value: int) -> int | None:
     return value - 2**64 if value >= 2**63 else value
 
 
-def check_range(
-    form: Layout,
-    given: Any,
-    *,
-    check: bool | None,
-    ignore_index: Any = None,
-    where: tuple[Any, Way | None] = (None, None),
-    sample_weight: tuple[Any, Way | None] = (None, None),
-) -> bool:
+def check_range(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, check: bool | None) -> bool:
     """Refuse labels of participating rows that are no class, where the values can be read; whether they could.
 
-    ``given`` and ``ignore_index`` are the caller's: NumPy labels beside another library are looked at as such. What
-    else decides who takes part comes with the way it is aligned to the logits.
+    ``given`` are the labels of the caller, since NumPy's beside another library are looked at as such. Who takes part
+    is told by the arguments, with the ways they are aligned to the logits.
     """
     one = isinstance(given, Integral)
     own = form.backend if one else backend_of(given) or form.backend
     look = check is not False if one else should_look(own, given, check)
     if form.size == 0 or not look:
         return False
-    alone = where[0] is None and sample_weight[0] is None
-    if _is_settled(form, int(given), ignore_index, alone=alone) if one else _are_classes(form, own, given):
+    if _is_settled(form, int(given), arguments) if one else _are_classes(form, own, given):
         return True
     with own.reading():
-        labels, wrong, index = _wrong(form, own, given, ignore_index)
+        labels, wrong, index = _wrong(form, own, given, arguments.get("ignore_index"))
         if not one:
             found = read(own, own.any(wrong), "labels", check)
             if not found:
                 return found is not None
-    deciding = {"where": form.aligned(*where), "sample_weight": form.aligned(*sample_weight), "ignore_index": index}
+    deciding = {name: _aligned(form, arguments, ways, name) for name in ("where", "sample_weight")}
+    deciding["ignore_index"] = index
     checking = own
     if any(x is not None for x in deciding.values()):
         checking = form.backend
@@ -187,8 +181,8 @@ def check_range(
         with checking.reading():
             wrong = _taking_part(form, wrong, labels, **deciding)
             found = read(checking, checking.any(wrong), "where and sample_weight", check)
-            if not found:
-                return found is not None
+            if not found:  # a label of sample weight 0 may be none, and is not masked for that
+                return found is not None and deciding["sample_weight"] is None
     with checking.reading():
         position = first(checking, checking.squeeze(wrong, axis=form.axis))
     with own.reading():
@@ -200,8 +194,11 @@ def check_range(
 
 def _wrong(form: Layout, own: Backend, given: Any, ignore_index: Any) -> tuple[Array, Array, Any]:
     """Labels, one a row, which of them are neither a class nor ignored, and ``ignore_index`` if that is an array."""
-    one = isinstance(given, Integral)
-    labels, index = comparable(form, given, given, ignore_index) if one else _widened(own, given, ignore_index)
+    if isinstance(given, Integral):
+        known = comparable(form, given, given, ignore_index)
+        labels, index = known["labels"], known.get("ignore_index")
+    else:
+        labels, index = _widened(own, given, ignore_index)
     labels = own.expand_dims(labels, axis=form.axis)
     wrong = ~in_range(own, labels, form.size)
     if isinstance(index, int):
@@ -219,14 +216,21 @@ def _taking_part(
     return rows if sample_weight is None else rows & (sample_weight != 0)
 
 
-def _is_settled(form: Layout, label: int, ignore_index: Any, *, alone: bool) -> bool:
+def _is_settled(form: Layout, label: int, arguments: Arguments) -> bool:
     """Whether an int is a class or ignored, for which no array is read; where nothing else decides it is refused."""
+    ignore_index = arguments.get("ignore_index")
     plain = ignore_index is None or isinstance(ignore_index, int)
     if 0 <= label < form.size or (plain and label == ignore_index):
         return True
-    if plain and alone:
+    if plain and arguments.get("where") is None and arguments.get("sample_weight") is None:
         raise ValueError(_out_of_range(form, label, ()))
     return False
+
+
+def _aligned(form: Layout, arguments: Arguments, ways: Ways, name: str) -> Any:
+    """An argument as formulas see it; None if there is none."""
+    x, way = arguments.get(name), ways.get(name)
+    return x if x is None or way is None else way(form, x)
 
 
 def _are_classes(form: Layout, backend: Backend, labels: Array) -> bool:
@@ -282,17 +286,11 @@ def at(position: tuple[int, ...]) -> str:
     return f" at position {position[0] if len(position) == 1 else position}" if position else ""
 
 
-def check_distributions(
-    form: Layout,
-    labels: Array,
-    dtype: Any,
-    *,
-    where: tuple[Any, Way | None],
-    sample_weight: tuple[Any, Way | None],
-) -> None:
-    """Refuse soft labels that are no distributions, in rows that take part; who does is as for ``check_range``."""
-    backend, weight = form.backend, form.aligned(*sample_weight)
-    present = present_rows(backend, labels, form.aligned(*where), None, hard=False, axis=form.axis)
+def check_distributions(form: Layout, arguments: Arguments, ways: Ways, dtype: Any) -> None:
+    """Refuse soft labels that are no distributions, in rows that take part."""
+    backend = form.backend
+    labels, where, weight = (_aligned(form, arguments, ways, name) for name in ("labels", "where", "sample_weight"))
+    present = present_rows(backend, labels, where, None, hard=False, axis=form.axis)
     present = present if weight is None else both(weight != 0, present)
     q = backend.where(present, backend.astype(labels, dtype, copy=False), 0.0)
     hint = "divide each row by its sum, or drop check=True"
@@ -303,22 +301,18 @@ def check_distributions(
     refuse(backend, "labels", total, good=good, expected="distributions that sum to 1", hint=hint)
 
 
-def refuse_negative(
-    form: Layout, arguments: dict[str, Any], ways: dict[str, Way | None], *, hard: bool, check: bool | None
-) -> None:
+def refuse_negative(form: Layout, arguments: Arguments, ways: Ways, *, hard: bool, check: bool | None) -> None:
     """Refuse negative sample weights of examples that take part, where the mean divides by their sum."""
     backend = form.backend
-    weight = arguments["sample_weight"]
+    weight = _aligned(form, arguments, ways, "sample_weight")
     if weight is None or not should_look(backend, weight, check):
         return
     if not read(backend, backend.any(weight < 0), "sample_weight", check):
         return
-    labels, where, ignore_index = (arguments[name] for name in ("labels", "where", "ignore_index"))
-    deciding = (x for x in (labels, where, ignore_index) if x is not None and not isinstance(x, int))
-    if not all(should_look(backend, x, check) for x in deciding):
+    deciding = [_aligned(form, arguments, ways, name) for name in ("labels", "where", "ignore_index")]
+    if not all(should_look(backend, x, check) for x in deciding if x is not None and not isinstance(x, int)):
         return
-    labels, where = form.aligned(labels, ways["labels"]), form.aligned(where, ways["where"])
-    weight = form.aligned(weight, ways["sample_weight"])
+    labels, where, ignore_index = deciding
     present = present_rows(backend, labels, where, ignore_index, hard=hard, axis=form.axis)
     counted = weight if present is None else backend.where(present, weight, 0.0)
     if not read(backend, backend.any(counted < 0), "sample_weight", check):

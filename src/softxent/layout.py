@@ -62,7 +62,7 @@ class Layout(NamedTuple):
     @property
     def size(self) -> int:
         """Number of classes."""
-        return math.prod([self.shape[d] for d in self.axes])
+        return self.shape[self.axes[0]] if len(self.axes) == 1 else math.prod([self.shape[d] for d in self.axes])
 
     def inward(self, x: Array) -> Array:
         """An array with the logits' number of dimensions, each size theirs or 1, as formulas see it."""
@@ -268,15 +268,21 @@ def per_class(form: Layout, name: str, option: Any) -> Way | None:
     return Layout.per_class
 
 
-def example_or_class_mask(form: Layout, where: Array | None) -> Way | None:
+def per_example_or_class(form: Layout, name: str, option: Any) -> Way | None:
+    """The way of an option of one value an example or a logit."""
+    return per_example(form, name, option, or_class=True)
+
+
+def example_or_class_mask(form: Layout, name: str, where: Array | None) -> Way | None:
     """The way of ``where``, of examples or of classes."""
-    way = per_example(form, "where", where, or_class=True)
-    return Layout.number if way is None and where is not None else way
+    way = per_example(form, name, where, or_class=True)
+    return way if where is None or where.ndim > 0 else Layout.number
 
 
-def scalar(name: str, option: Any) -> None:
-    """Refuse an option that is not one value for all."""
+def scalar(_: Layout, name: str, option: Any) -> Way | None:
+    """The way of an option of one value for all, which is as it is."""
     if option is not None and not isinstance(option, Real) and option.ndim > 0:
         kind = "an int" if name == "ignore_index" else "a number"
         msg = f"{name} must be {kind} or a 0-d array, got shape {tuple(option.shape)}; it is one for all examples"
         raise ValueError(msg)
+    return None

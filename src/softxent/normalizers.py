@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from softxent import layout
 from softxent.arguments import adopted, cast, flag, floating, mask, number
@@ -325,8 +324,7 @@ def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, ret
     )
 
 
-@dataclass(frozen=True)
-class _Sums:
+class _Sums(NamedTuple):
     """One value a row, or two."""
 
     keepdims: bool

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +40,7 @@ def check(reduction: Any, denominator: Any, empty_mean: Any) -> None:
         raise ValueError(msg)
 
 
-@dataclass(frozen=True)
-class Reduction:
+class Reduction(NamedTuple):
     """How rows become one number; the mass is what each counts for in the mean."""
 
     kind: str
@@ -89,7 +87,7 @@ class Reduction:
     def foreseen(
         self, backend: Backend, mass: Callable[[], Array], given: Any, one: Array, *, plain: bool, by_mass: bool
     ) -> tuple[Array, Array] | None:
-        """The same for a cotangent of 1, before there is a loss; None where the mean matters, to derivatives by mass."""
+        """The same for a cotangent of 1, before there is a loss; None where the mean matters, as by mass."""
         zero = backend.zeros_like(one)
         if self.kind != "mean":
             return one, zero

@@ -233,28 +233,28 @@ def _distributions(
         given_labels.is_hard(form, labels)
         given_labels.refuse_beside_distributions(num_classes=num_classes, ignore_index=ignore_index)
         compute, seen = floating(backend, "labels", labels, dtype)
-    given = {"labels": labels, "label_smoothing": label_smoothing, "smoothing_prior": smoothing_prior}
-    where = mask(backend, labels, where)
-    of_where = layout.example_or_class_mask(form, where)
-    takes_part = {"where": (where, of_where), "sample_weight": (None, None)}
-    layout.scalar("ignore_index", ignore_index)
-    if hard:
-        given_labels.check_range(form, caller, check=check, ignore_index=ignore_index, **takes_part)
-        labels, ignore_index = given_labels.comparable(form, caller, labels, ignore_index)
-    elif check:
-        given_labels.check_distributions(form, form.inward(labels), compute, **takes_part)
-    label_smoothing = cast(backend, "label_smoothing", label_smoothing, compute)
-    smoothing_prior = cast(backend, "smoothing_prior", smoothing_prior, compute)
-    of_smoothing = layout.per_example(form, "label_smoothing", label_smoothing)
-    of_prior = layout.per_class(form, "smoothing_prior", smoothing_prior)
     options = {"label_smoothing": label_smoothing, "smoothing_prior": smoothing_prior}
-    given_labels.check_options(backend, options, check)
+    arguments = {"labels": labels, "where": mask(backend, labels, where), "ignore_index": ignore_index}
+    ways = {
+        "labels": Layout.per_row if hard else form.whole,
+        "where": layout.example_or_class_mask(form, "where", arguments["where"]),
+        "ignore_index": layout.scalar(form, "ignore_index", ignore_index),
+    }
+    if hard:
+        given_labels.check_range(form, caller, arguments, ways, check=check)
+        arguments |= given_labels.comparable(form, caller, labels, ignore_index)
+    elif check:
+        given_labels.check_distributions(form, arguments, ways, compute)
+    arguments |= {name: cast(backend, name, x, compute) for name, x in options.items()}
+    ways["label_smoothing"] = layout.per_example(form, "label_smoothing", arguments["label_smoothing"])
+    ways["smoothing_prior"] = layout.per_class(form, "smoothing_prior", arguments["smoothing_prior"])
+    given_labels.check_options(backend, arguments, check)
     return Call(
         form,
-        arguments={"labels": labels, "where": where, "ignore_index": ignore_index, **options},
-        given=given,
+        arguments=arguments,
+        given={"labels": labels, **options},
         denominator=None,
-        ways=(Layout.per_row if hard else form.whole, of_where, None, of_smoothing, of_prior),
+        ways=tuple(ways.values()),
         formula=distribution,
         ending=SameShape(),
         static=(("size", form.size), ("hard", hard), ("dtype", compute), ("result", seen)),

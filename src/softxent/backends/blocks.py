@@ -71,11 +71,12 @@ class Backend(generic.Backend):
             if next(iter(operands.values())).shape[axis] > WIDE * step:
                 return pieces.evaluate(self, function, operands, axis=axis, step=step, **static)
             return super().evaluate(function, operands, axis=axis, **static)
-        cut, blocks = self._blocks(operands, axis)
-        if not blocks:
-            if self.writable(operands):
-                return self.of_one_block(None).evaluate(function, operands, axis=axis, **static)
+        if not self.writable(operands):
             return super().evaluate(function, operands, axis=axis, **static)
+        ops = self.of_one_block(None)
+        cut, blocks = ops.blocks(operands, axis)
+        if not blocks:
+            return ops.evaluate(function, operands, axis=axis, **static)
         several = False
 
         def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -97,9 +98,12 @@ class Backend(generic.Backend):
         **static: Any,
     ) -> tuple[Array, ...]:
         """Block by block; what rows share, such as the derivative by a class weight, is added up over blocks."""
-        cut, blocks = self._blocks(operands, axis)
-        if not blocks:
+        if self.private or not self.writable(operands):
             return super().derived(function, operands, by=by, axis=axis, **static)
+        ops = self.of_one_block(None)
+        cut, blocks = ops.blocks(operands, axis)
+        if not blocks:
+            return ops.derived(function, operands, by=by, axis=axis, **static)
         shared, known = set(), {}
         for n, x in enumerate((operands[name] for name in by), start=-len(by)):
             if x.ndim == 0 or x.shape[cut] == 1:
@@ -167,14 +171,12 @@ class Backend(generic.Backend):
         """The sum of arrays, pairwise."""
         return self.adopt(self.sum(self.stack(parts, axis=-1), axis=-1))
 
-    def _blocks(self, operands: Mapping[str, Any], axis: int) -> tuple[int, list[slice]]:
+    def blocks(self, operands: Mapping[str, Any], axis: int) -> tuple[int, list[slice]]:
         """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough."""
         shape = tuple(next(iter(operands.values())).shape)
         batch = [d for d in range(len(shape)) if d != axis % len(shape)]
-        if self.private or not batch or not self.writable(operands):  # a trace may not know the size
-            return 0, []
         entries = 2 * self.entries if self.place(operands, axis) == 0 else self.entries  # rows are worth more there
-        if prod(shape) <= entries:
+        if not batch or prod(shape) <= entries:
             return 0, []
         cut = max(batch, key=lambda d: shape[d])
         rows = shape[cut]
@@ -190,10 +192,9 @@ class Backend(generic.Backend):
     def place(self, operands: Mapping[str, Any], axis: int) -> int | None:
         """First where they are so few, and the rows so many, that moving the classes pays."""
         logits = next(iter(operands.values()))
-        pays = (
-            self.writable(operands) and 0 < logits.shape[axis] <= self.few and prod(logits.shape) >= self.worth_moving
-        )
-        return 0 if pays else super().place(operands, axis)
+        if 0 < logits.shape[axis] <= self.few and prod(logits.shape) >= self.worth_moving and self.private:
+            return 0
+        return super().place(operands, axis)
 
 
 def _at(cut: int, block: slice) -> tuple[slice, ...]:

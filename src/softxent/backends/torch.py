@@ -35,7 +35,7 @@ class Backend(blocks.Backend):
     plain_sums = False
     entries = 2**21  # torch's own threads want work to share
     few = 0  # its reductions do not mind
-    small = 2**18  # entries of logits up to which torch's autograd on the formula is faster than a rule that recomputes
+    small = 2**14  # entries of logits up to which torch's autograd on the formula is faster than a rule
 
     def stop_gradient(self, x: Array) -> Array:
         """Detached from reverse and forward mode; the same tensor where neither looks on."""
