@@ -7,6 +7,7 @@ answers are merged, and the next walk finds it answered. The last walk has no qu
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,15 +21,20 @@ Array = Any
 def evaluate(
     backend: Backend, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, step: int, **static: Any
 ) -> Any:
-    """A function of a formula's on rows that are taken ``step`` classes at a time."""
+    """A function of a formula's on rows that are taken ``step`` classes at a time, or a few more, and never one alone.
+
+    What has size 1 along the class axis is one value a row.
+    """
     size = next(iter(operands.values())).shape[axis]
+    count = size // max(step, 2)
+    cuts = [n * size // count for n in range(count + 1)]
     answers: list[Any] = []
     while True:
         questions: list[_Question] = []
         whole: list[Array] = []
         several = False
-        for start in range(0, size, step):
-            at = (*(slice(None) for _ in range(axis)), slice(start, start + step))
+        for start, stop in pairwise(cuts):
+            at = (*(slice(None) for _ in range(axis)), slice(start, stop))
             part = {
                 name: x[at] if getattr(x, "ndim", 0) and x.shape[axis] == size else x for name, x in operands.items()
             }

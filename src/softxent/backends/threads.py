@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import repeat
@@ -108,9 +108,12 @@ def in_parallel(work: Callable[[int], None], count: int) -> None:
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
             failures.append(error)
 
-    others = [Thread(target=serve, name="softxent") for _ in repeat(None, workers - 1)]
-    for thread in others:
-        thread.start()
+    others: list[Thread] = []
+    with suppress(RuntimeError):  # no more threads to be had: those there are will do
+        for _ in repeat(None, workers - 1):
+            thread = Thread(target=serve, name="softxent")
+            thread.start()
+            others.append(thread)
     serve()
     for thread in others:
         thread.join()
