@@ -1088,16 +1088,24 @@ def test_aux(backend: Backend, soft: bool, tempered: bool) -> None:  # noqa: FBT
 def test_aux_by_one_name_and_none(backend: Backend) -> None:
     x, y = both(backend)
     plain = backend.numpy(call(backend, cross_entropy, x, y))
+
+    def assert_same(loss: Any) -> None:
+        """XLA compiles each set of results by itself, and may round its sums otherwise."""
+        if backend.library == "jax":
+            np.testing.assert_array_max_ulp(backend.numpy(loss), plain, maxulp=2)
+        else:
+            assert_equal(backend, loss, plain)
+
     for name in AUX:
         if name != "z_loss":
             loss, aux = call(backend, cross_entropy, x, y, aux=name)
             assert list(aux) == [name]
-            assert_equal(backend, loss, plain)
+            assert_same(loss)
     loss, aux = call(backend, cross_entropy, x, y, aux=())
     assert aux == {}
-    assert_equal(backend, loss, plain)
+    assert_same(loss)
     pair, aux = call(backend, cross_entropy, x, y, aux=("lse",), reduction="sum_and_weight")
-    assert_equal(backend, pair[0] / pair[1], plain)
+    assert_same(pair[0] / pair[1])
 
 
 def test_aux_is_0_or_false_where_an_example_takes_no_part(backend: Backend) -> None:

@@ -739,7 +739,8 @@ def test_one_trace_for_equal_options(backend: Backend, traced: list[str]) -> Non
     from softxent.backends import jax as ours
 
     x, t = backend.array([[0.5, -1.25, 2], [1, 1, -0.5]], "float32"), backend.array([2, 0], "int32")
-    for axis, dtype, check in ((-1, "float32", None), (1, x.dtype, True), (np.int64(1), np.float32, False)):
+    ways: tuple[tuple[Any, ...], ...] = ((-1, "float32", None), (1, x.dtype, True), (np.int64(1), np.float32, False))
+    for axis, dtype, check in ways:
         softmax(x, axis=axis, dtype=dtype)
         value_and_grad(cross_entropy)(x, t, axis=axis, dtype=dtype, check=None if check is False else check)
     assert traced == ["value", "value_and_pullback"]

@@ -66,6 +66,7 @@ class Call(NamedTuple):
     static: tuple[tuple[str, Any], ...]
     by_products: bool = False  # whether the formula's pullback leaves some of its results out
     beside: bool = False  # whether what is differentiated is only the first part of the caller's result
+    names: tuple[str, ...] | None = None  # of by-products, the second part then
     per_example: bool = True  # options of fewer dimensions than the logits belong to rows; otherwise they broadcast
 
     @property
@@ -92,14 +93,18 @@ class Call(NamedTuple):
 
     def finish(self, results: Any) -> Any:
         """What the caller gets from that."""
-        return self.ending.finish(self, results)
+        return self._named(self.ending.finish(self, results))
 
     def value(self) -> Any:
         """What the caller gets."""
-        return self.form.backend.at_once(Call._value, self)
+        return self._named(self.form.backend.at_once(Call._value, self))
 
     def _value(self) -> Any:
         return self.ending.finish(self, self.results())
+
+    def _named(self, value: Any) -> Any:
+        """By-products as a dict, which jax would hand back in another order."""
+        return value if self.names is None else (value[0], dict(zip(self.names, value[1], strict=True)))
 
     def differentiated(self, value: Any) -> Any:
         """The part of the caller's result that has derivatives."""
@@ -115,18 +120,19 @@ class Call(NamedTuple):
 
     def value_and_pull(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
         """What the caller gets, and its derivatives by arguments; from one look at the logits if possible."""
-        found: tuple[Any, tuple[Array, ...]] = self.form.backend.at_once(Call._value_and_pull, self, by)
-        return found
+        value, found = self.form.backend.at_once(Call._value_and_pull, self, by)
+        return self._named(value), found
 
     def _value_and_pull(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
         seeds = self.ending.foresee(self, by)
         if seeds is None:
             results = self.results()
-            return self.finish(results), self.pull(lambda: results, None, by)
+            return self.ending.finish(self, results), self.pull(lambda: results, None, by)
         results, found = self.form.backend.visit(
             self.formula, self._cotangents(seeds), self.operands, by=by, axis=self.form.axis, **dict(self.static)
         )
-        return self.finish(results if len(results) > 1 else results[0]), self._outward(by, found)
+        results = results if len(results) > 1 else results[0]
+        return self.ending.finish(self, results), self._outward(by, found)
 
     def second(self, name: str, **arrays: Array) -> Array:
         """A second derivative by the logits, which the formula has under that name."""

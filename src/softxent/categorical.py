@@ -243,7 +243,11 @@ def cross_entropy_call(
         given_labels.refuse_negative(form, arguments, ways, hard=hard, check=check)
     total = arguments.pop("denominator", None)
     arguments = {name: x for name, x in arguments.items() if x is not None}
-    plain = hard and all(name not in arguments for name in ("where", "ignore_index", "weight", "sample_weight"))
+    plain = (
+        hard
+        and form.size > 0
+        and all(name not in arguments for name in ("where", "ignore_index", "weight", "sample_weight"))
+    )
     return Call(
         form,
         arguments=arguments,
@@ -261,6 +265,7 @@ def cross_entropy_call(
         ),
         by_products=bool(wanted),
         beside=aux is not None,
+        names=None if aux is None else wanted,
     )
 
 
@@ -301,7 +306,7 @@ class _Loss(NamedTuple):
     plain: bool  # whether every row has the mass 1
 
     def finish(self, call: Call, results: Any) -> Any:
-        """The reduced loss, and the by-products by name."""
+        """The reduced loss, and the by-products."""
         loss, mass, *others = results
         form, backend = call.form, call.form.backend
         if self.reduction.kind == "none":
@@ -311,7 +316,7 @@ class _Loss(NamedTuple):
             loss = backend.quietly(reduce, backend, loss, mass, call.denominator, plain=self.plain)
         if not self.beside:
             return loss
-        return loss, {name: form.rows(row) for name, row in zip(self.aux, others, strict=True)}
+        return loss, tuple(form.rows(row) for row in others)
 
     def start(self, call: Call, results: Callable[[], Any], cotangent: Any) -> tuple[Array, ...]:
         """The cotangents of losses and masses."""
