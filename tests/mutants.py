@@ -28,6 +28,9 @@ GRADIENTS = (
     "tests/test_gradients_normalizers.py",
     "tests/test_gradients_arrays.py",
 )
+BLOCKS = ("tests/test_blocks.py",)
+THREADS = ("tests/test_threads.py",)
+HANDOVER = ("tests/test_torch_handover.py",)
 DIRECTIONS = ("tests/property/test_directions.py",)
 
 
@@ -44,17 +47,59 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a gradient handed over for another cotangent",
+        "backends/torch.py",
+        "if bool(torch.all(factor == 1)):",
+        "if True:",
+        HANDOVER,
+    ),
+    Mutant(
+        "a gradient handed over twice",
+        "backends/torch.py",
+        "made, self.made = self.made, None",
+        "made = self.made",
+        HANDOVER,
+    ),
+    Mutant(
+        "blocks that leave rows out",
+        "backends/blocks.py",
+        "yield slice(n * rows // count, (n + 1) * rows // count)",
+        "yield slice(n * rows // count, max((n + 1) * rows // count - 1, n * rows // count + 1))",
+        BLOCKS,
+    ),
+    Mutant(
+        "the largest of few classes counted from the wrong end",
+        "backends/numpy.py",
+        "else len(x) - first, largest",
+        "else first - 1, largest",
+        BLOCKS,
+    ),
+    Mutant(
+        "labels of a piece counted from its own start",
+        "backends/pieces.py",
+        "return self.backend.positions(like, axis, size) + self.start",
+        "return self.backend.positions(like, axis, size)",
+        BLOCKS,
+    ),
+    Mutant(
+        "threads that outlive the call",
+        "backends/threads.py",
+        "        thread.join()",
+        "        pass",
+        THREADS,
+    ),
+    Mutant(
         "the pivot removed: the derivative of a hit no longer goes through the label",
         "formulas/loss_rows.py",
-        "return ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), s.log_total - gap)",
-        "return s.log_total - gap",
+        "pivot, lag = ops.where(hit, chosen, reference), ops.where(hit, 0.0, lag)",
+        "pivot, lag = reference, lag",
         TORCH,
     ),
     Mutant(
         "log1p replaced by log: confident predictions lose their loss",
         "formulas/loss_rows.py",
-        "ops.where(at_label(ops, s.lead, label), ops.log1p(s.beside_lead), ",
-        "ops.where(at_label(ops, s.lead, label), ops.log(1.0 + s.beside_lead), ",
+        "log_total, lead = rest + own, ops.log1p(excess), None",
+        "log_total, lead = rest + own, ops.log(1.0 + excess), None",
         VALUES,
     ),
     Mutant(
@@ -74,8 +119,8 @@ MUTANTS = (
     Mutant(
         "the validity factor as a where: a label out of range has derivative 0 instead of NaN",
         "formulas/loss_rows.py",
-        "surprise = against_label(ops, r.x, r.label, axis, r.temperature) * r.validity",
-        "surprise = ops.where(r.valid, against_label(ops, r.x, r.label, axis, r.temperature), nan)",
+        "return y if r.validity is None else y * r.validity",
+        "return y",
         (*TORCH, *EXAMPLES),
     ),
     Mutant(
@@ -94,9 +139,9 @@ MUTANTS = (
     ),
     Mutant(
         "W dropped from the denominator",
-        "formulas/cross_entropy.py",
-        'counted = only(ops, active, ops.ones_like(r.share)) if mass == "count" else only(ops, r.present, share)',
-        "counted = only(ops, active, ops.ones_like(r.share))",
+        "formulas/loss_rows.py",
+        "share = one if share is None else share",
+        "share = one",
         EXAMPLES,
     ),
     Mutant(
@@ -108,9 +153,9 @@ MUTANTS = (
     ),
     Mutant(
         "ignored examples counted in the mean",
-        "formulas/cross_entropy.py",
-        'counted = only(ops, active, ops.ones_like(r.share)) if mass == "count" else only(ops, r.present, share)',
-        'counted = ops.ones_like(r.share) if mass == "count" else share',
+        "formulas/loss_rows.py",
+        "    return only(ops, present, share)",
+        "    return share",
         EXAMPLES,
     ),
     Mutant(
@@ -186,8 +231,8 @@ MUTANTS = (
     Mutant(
         "a mean over nothing divides by 0",
         "reductions.py",
-        "mean = total / backend.where(nothing, backend.ones_like(count), count)",
-        "mean = total / count\n        nothing = nothing & (mean == mean)",
+        "return backend.where(nothing, backend.ones_like(count), count), nothing",
+        "return count, nothing & (count != count)",
         EXAMPLES,
     ),
     Mutant(
@@ -249,8 +294,8 @@ MUTANTS = (
     Mutant(
         "an infinite loss pulled back to soft labels",
         "formulas/cross_entropy.py",
-        "by_a = factor * ops.where(ops.isinf(surprise), 0.0, surprise)",
-        "by_a = factor * surprise",
+        "by_a = factor * ops.where(ops.isinf(cost), 0.0, cost)",
+        "by_a = factor * cost",
         GRADIENTS,
     ),
     Mutant(
@@ -284,7 +329,7 @@ MUTANTS = (
     Mutant(
         "labels out of range with a finite derivative",
         "formulas/cross_entropy.py",
-        "return r, (g if sample_weight is None else g * sample_weight) * r.validity",
+        "return r, validated(r, g if sample_weight is None else g * sample_weight)",
         "return r, (g if sample_weight is None else g * sample_weight)",
         (*TORCH, *GRADIENTS),
     ),
@@ -298,7 +343,7 @@ MUTANTS = (
     Mutant(
         "the z-loss left out of the Hessian",
         "formulas/cross_entropy.py",
-        "hz = hz + 2.0 * factor * z_loss * r.share * p * ops.sum(p * t, axis=axis, keepdims=True)",
+        "hz = hz + of_square * p * ops.sum(p * t, axis=axis, keepdims=True)",
         "hz = hz + 0.0",
         GRADIENTS,
     ),
@@ -319,22 +364,22 @@ MUTANTS = (
     Mutant(
         "the denominator of a mean taken for a constant",
         "reductions.py",
-        "return per_row, -per_row * (backend.adopt(backend.sum(loss)) / count)",
+        "return per_row, -per_row * mean",
         "return per_row, zero",
         GRADIENTS,
     ),
     Mutant(
         "the derivative of a mean over nothing by 0",
         "reductions.py",
-        "per_row = backend.where(nothing, zero, g / count)",
-        "per_row = g / count",
+        "return backend.where(nothing, backend.zeros_like(one), g / count)",
+        "return g / count",
         GRADIENTS,
     ),
     Mutant(
         "blocks overwrite what rows share",
         "backends/blocks.py",
-        "sums[name].append(x)",
-        "sums[name][:] = [x]",
+        "sums[k][n] = x",
+        "sums[k][0] = x",
         GRADIENTS,
     ),
     Mutant(
@@ -361,8 +406,8 @@ MUTANTS = (
     Mutant(
         "written in place under vmap",
         "backends/torch.py",
-        "scatter = torch.scatter if recorded or _transformed() else torch.Tensor.scatter_",
-        "scatter = torch.scatter if recorded else torch.Tensor.scatter_",
+        "recorded = not self.private and (any(one.requires_grad for one in tensors) or _transformed(*tensors))",
+        "recorded = not self.private and any(one.requires_grad for one in tensors)",
         TORCH,
     ),
 )

@@ -132,8 +132,9 @@ def cross_entropy(
       weight of 0 is the example's loss (0 if that is infinite).
     - One-hot distributions give what indices give, and class weights that are all equal change no mean.
     - A temperature that differs between the classes of a row divides the logits before they are compared.
-    - NumPy and torch on the CPU work through the rows in blocks: beside the result, memory is needed for one block. The
-      derivative by torch's autograd keeps the arguments and nothing else, unless ``aux`` asks for by-products.
+    - NumPy and torch on the CPU work through the rows in blocks: beside the result, memory is needed for one block, on
+      NumPy for one a thread. Where torch is to differentiate an eager call of more than 2^14 logits on the CPU without
+      ``aux``, the gradient is made with the loss, and handed over in the backward pass; nothing else is kept.
 
     References
     ----------
