@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "threads that outlive the call",
-        "backends/threads.py",
+        "workers.py",
         "        thread.join()",
         "        pass",
         THREADS,

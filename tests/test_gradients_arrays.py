@@ -476,7 +476,7 @@ def assert_same_in_blocks(
     ours = backend_of(given["logits"])
     assert ours is not None
     monkeypatch.setattr(ours, "entries", 1)
-    _, cuts = ours._blocks({"logits": given["logits"]}, options.get("axis", -1))
+    _, cuts = ours.of_one_block(None).blocks({"logits": given["logits"]}, options.get("axis", -1))
     assert len(cuts) == blocks
     cut = everything_of(backend, given, **options)
     for name, expected in whole.items():

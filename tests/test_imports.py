@@ -74,14 +74,17 @@ def test_an_error_imports_nothing_either() -> None:
 
 @MEMBERS
 def test_a_backend_is_loaded_when_its_array_arrives(backend: Backend) -> None:
-    """Its library being there is not enough, and none other comes along (Dask's blocks are NumPy's)."""
+    """Its library being there is not enough, and none other comes along.
+
+    Dask's blocks are NumPy's, and torch has NumPy look for the largest entries of its memory.
+    """
     arrival = ("import softxent", ARRAYS[backend.library])
     assert fresh(*arrival, BACKENDS) == []
     own = {
         "array_api_strict": (),
-        "dask": ("blocks", "dask", "numpy"),
-        "numpy": ("blocks", "numpy"),
-        "torch": ("blocks", "torch"),
+        "dask": ("blocks", "dask", "numpy", "pieces"),
+        "numpy": ("blocks", "numpy", "pieces"),
+        "torch": ("blocks", "numpy", "pieces", "torch"),
     }.get(backend.library, (backend.library,))
     expected = sorted(f"softxent.backends.{name}" for name in ("generic", *own))
     assert fresh(*arrival, "softxent.softmax(x)", BACKENDS) == expected

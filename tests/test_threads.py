@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from softxent import cross_entropy, log_softmax, logsumexp, softmax, threads, value_and_grad
-from softxent.backends import threads as pool
+from softxent import workers as pool
 from softxent.formulas import softmax as formula
 
 if TYPE_CHECKING:

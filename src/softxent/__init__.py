@@ -1,10 +1,10 @@
 """Softmax and cross-entropy, written once against the Python array API standard."""
 
-from softxent.backends.threads import threads
 from softxent.categorical import cross_entropy
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
 from softxent.normalizers import log_softmax, logsumexp, softmax, softmin
 from softxent.targets import one_hot, smooth_labels
+from softxent.workers import threads
 
 __version__ = "0.1.0"
 

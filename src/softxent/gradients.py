@@ -93,8 +93,8 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
       a row that is undefined.
     - torch's autograd and jax's transformations give the same derivatives and compose with this function: it can be
       jitted, compiled, mapped and differentiated again.
-    - On Dask nothing is computed. NumPy and torch on the CPU work through the rows in blocks and make value and gradient
-      of each at once: the gradient is all the memory that is needed beside the arguments.
+    - On Dask nothing is computed. NumPy and torch on the CPU work through the rows in blocks, and make value and
+      gradient of each at once: the gradient is all the memory that is needed beside the arguments.
 
     References
     ----------

@@ -43,13 +43,10 @@ class Backend(generic.Backend):
         self.room = None
         return self.namespace.subtract(x, y, out=room)
 
-    def exp_over(self, x: Array) -> Array:
-        """In place where it is nobody else's."""
-        return self.namespace.exp(x, out=x) if self.private else self.namespace.exp(x)
-
-    def times_over(self, x: Array, factor: Array) -> Array:
-        """The same."""
-        return self.namespace.multiply(x, factor, out=x) if self.private else x * factor
+    def reusing(self, operation: str, x: Array, *others: Array) -> Array:
+        """In place, where it is nobody else's."""
+        function = getattr(self.namespace, operation)
+        return function(x, *others, out=x) if self.private else function(x, *others)
 
     def keep_freed_memory(self) -> None:
         """Let malloc hand out again what blocks free, which it would return to the system each time.
@@ -160,7 +157,7 @@ class Backend(generic.Backend):
     def of_one_block(self, room: Array | None) -> Backend:
         """The primitives for one block, which remember what belongs to it."""
         ops = object.__new__(type(self))
-        ops.namespace, ops.private, ops.room = self.namespace, True, room
+        ops.__dict__.update(self.__dict__, private=True, room=room)
         return ops
 
     def fill(self, whole: Array, part: Array) -> None:

@@ -70,13 +70,9 @@ class Backend:
         """A difference, which a backend may put where the result of a block goes."""
         return x - y
 
-    def exp_over(self, x: Array) -> Array:
-        """The exponential of an array that is not needed any more: it may be overwritten."""
-        return self.exp(x)
-
-    def times_over(self, x: Array, factor: Array) -> Array:
-        """A product with an array that is not needed any more."""
-        return x * factor
+    def reusing(self, operation: str, x: Array, *others: Array) -> Array:
+        """An elementwise function of an array that is not needed any more: the result may take its place."""
+        return getattr(self, operation)(x, *others)
 
     def classes(self, x: Array, axis: int) -> int:
         """How many classes a row has, of which ``x`` may have a part."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat.numpy as namespace
 import numpy as np
 
-from softxent.backends import blocks, generic, threads
+from softxent import workers
+from softxent.backends import blocks, generic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +114,7 @@ class Backend(blocks.Backend):
 
     def in_parallel(self, work: Callable[[int], None], count: int) -> None:
         """On threads: NumPy lets others run while it computes."""
-        threads.in_parallel(work, count)
+        workers.in_parallel(work, count)
 
     def in_order(self, x: Array) -> Array:
         """A copy only if need be."""

@@ -27,11 +27,7 @@ def value(
     if logits.shape[axis] == 0:
         return ops.astype(logits, result)
     _, s, _ = laid_out(ops, logits, where, temperature, axis, dtype)
-    if s.watched:
-        log_p = logarithms(ops, s, axis)
-    else:
-        log_p = s.gaps
-        log_p -= s.log_total
+    log_p = logarithms(ops, s, axis) if s.watched else ops.reusing("subtract", s.gaps, s.log_total)
     return ops.astype(log_p if where is None else ops.where(where, log_p, -inf), result, copy=False)
 
 

@@ -179,7 +179,7 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
         pivot, lag = ops.where(hit, chosen, reference), ops.where(hit, 0.0, lag)
     gap = tempered(ops, lag, r.temperature)
     gaps = ops.put_along_axis(tempered(ops, ops.minus(r.x, pivot), r.temperature), r.label, -inf, axis=axis)
-    others = ops.exp_over(gaps)
+    others = ops.reusing("exp", gaps)
     rest = ops.sum(others, axis=axis, keepdims=True)
     # Where the largest logit is not finite, softmax is not defined.
     rest = rest * ops.where(sound, ops.ones_like(rest), nan) if watched else ops.where(sound, rest, nan)
@@ -200,7 +200,7 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
 def beside(ops: Any, c: AgainstLabel, factor: Array) -> Array:
     """Softmax of the classes beside the label, and 0 there, times a factor; it may take the exponentials' place."""
     if c.lead is None:
-        return ops.times_over(c.others, factor / c.total)
+        return ops.reusing("multiply", c.others, factor / c.total)
     return factor * ops.where(*c.lead, c.others / c.total)
 
 

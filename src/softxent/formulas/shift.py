@@ -60,7 +60,7 @@ def shifted(
     sound = ops.isfinite(constant)
     reference = ops.where(sound, constant, 0.0)
     gaps = tempered(ops, ops.minus(x, reference), temperature)
-    exponentials = ops.exp_over(gaps) if spent else ops.exp(gaps)
+    exponentials = ops.reusing("exp", gaps) if spent else ops.exp(gaps)
     others = ops.put_along_axis(exponentials, lead, 0.0, axis=axis)
     rest = ops.sum(others, axis=axis, keepdims=True)
     if constant is largest:
@@ -92,9 +92,8 @@ def shares(ops: Any, x: Array, axis: int, temperature: Array | float | None = No
         x, temperature = tempered(ops, x, temperature), None
     largest = ops.max(x, axis=axis, keepdims=True)
     sound = ops.isfinite(largest)
-    e = ops.exp_over(tempered(ops, ops.minus(x, ops.where(sound, largest, 0.0)), temperature))
-    e /= ops.where(sound, ops.sum(e, axis=axis, keepdims=True), nan)
-    return e
+    e = ops.reusing("exp", tempered(ops, ops.minus(x, ops.where(sound, largest, 0.0)), temperature))
+    return ops.reusing("divide", e, ops.where(sound, ops.sum(e, axis=axis, keepdims=True), nan))
 
 
 def probabilities(ops: Any, s: Shifted, axis: int) -> Array:
