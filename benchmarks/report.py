@@ -32,7 +32,7 @@ METHOD = """\
 Times: both sides of a row are called in turn in one process, in the opposite order every other round. Every result is
 compared with a float64 reference before the clock runs. Inputs are standard normal logits and random labels, made
 beforehand; results are allocated anew by both sides, and jax's are waited for. A round's sample of a short call is the
-mean of many. Rounds go on for one second, but there are at least 10 after the warm-up, or 5 where a call takes half a
+mean of many. Rounds go on for 0.3 seconds, but there are at least 10 after the warm-up, or 5 where a call takes half a
 second. A time is the median of the rounds, the ratio is the peer's median divided by ours, and the quartiles are those
 of the ratios of single rounds. All libraries use as many threads as they do by themselves, unless a row says
 "1 thread"; SciPy and scikit-learn have one. "Compiled" rows go through `torch.compile`, "jitted" rows through

@@ -33,7 +33,7 @@ class Plan:
         return min(self.most, max(least, int(self.seconds / sum(samples))))
 
 
-FULL = Plan(seconds=1.0, least=10, most=100)
+FULL = Plan(seconds=0.3, least=10, most=100)
 QUICK = Plan(seconds=0.0, least=3, most=3)
 
 
