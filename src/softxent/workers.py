@@ -7,7 +7,6 @@ import sys
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
-from itertools import repeat
 from numbers import Integral
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -110,7 +109,7 @@ def in_parallel(work: Callable[[int], None], count: int) -> None:
 
     others: list[Thread] = []
     with suppress(RuntimeError):  # no more threads to be had: those there are will do
-        for _ in repeat(None, workers - 1):
+        for _ in range(workers - 1):
             thread = Thread(target=serve, name="softxent")
             thread.start()
             others.append(thread)

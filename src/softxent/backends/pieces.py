@@ -10,6 +10,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from softxent.backends import generic
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -137,10 +139,6 @@ class _Piece:
 
         return self._ask(answer, merge)
 
-    def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
-        """Into the piece that has it."""
-        return self.where(self._at(x, index, axis), value, x)
-
-    def _at(self, x: Array, index: Array, axis: int) -> Array:
-        positions = self.positions(x, axis, x.shape[axis])
-        return positions == self.astype(index, positions.dtype)
+    # Into the piece that has it: by comparison with positions, which count from the start of the row.
+    _at: Any = generic.Backend._at  # noqa: SLF001 - the fallback of the primitives is that of pieces too
+    put_along_axis: Any = generic.Backend.put_along_axis
