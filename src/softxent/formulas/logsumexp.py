@@ -116,7 +116,7 @@ def log_of_sum(ops: Any, x: Array, axis: int, temperature: Array | float | None 
     s = shifted(ops, x, axis, temperature, undefined=False, spent=True)
     level = tempered(ops, s.reference, None if varies(temperature, axis) else temperature)
     if not s.watched:
-        return ops.where(s.sound, level + s.log_total, s.largest)
+        return ops.where(ops.isfinite(s.largest), level + s.log_total, s.largest)
     above = 1.0 + s.beside
     # A largest entry of +inf (NaN) makes the logarithm +inf (NaN) and, through inf/inf, its derivative NaN in the row.
     beyond = ops.log(above * ops.where(s.largest < inf, ops.ones_like(above), s.largest))

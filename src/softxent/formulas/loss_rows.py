@@ -36,7 +36,7 @@ class Rows(NamedTuple):
 class AgainstLabel(NamedTuple):
     """The label of each row beside the other classes: R is what these add up to, relative to the largest logit."""
 
-    reference: Array  # the largest logit, 0 if that is not finite
+    reference: Array  # the largest logit; 0 if that is not finite and somebody differentiates
     gap: Array  # of the label to the largest
     others: Array  # the exponentials of the others' gaps; 0 at the label
     own: Array  # exp(gap)
@@ -169,10 +169,10 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
     """
     largest = ops.max(r.x, axis=axis, keepdims=True)
     constant = ops.stop_gradient(largest)
-    sound = ops.isfinite(constant)
-    reference = ops.where(sound, constant, 0.0)
     chosen = ops.take_along_axis(r.x, r.label, axis=axis)
     watched = constant is not largest
+    sound = ops.isfinite(constant) if watched else None
+    reference = ops.where(sound, constant, 0.0) if watched else constant
     pivot, lag = reference, chosen - reference
     if watched:  # the same numbers, differentiated otherwise
         hit = sound & (chosen == constant)
@@ -181,8 +181,8 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
     gaps = ops.put_along_axis(tempered(ops, ops.minus(r.x, pivot), r.temperature), r.label, -inf, axis=axis)
     others = ops.reusing("exp", gaps)
     rest = ops.sum(others, axis=axis, keepdims=True)
-    # Where the largest logit is not finite, softmax is not defined.
-    rest = rest * ops.where(sound, ops.ones_like(rest), nan) if watched else ops.where(sound, rest, nan)
+    if watched:  # where the largest logit is not finite, softmax is not defined
+        rest = rest * ops.where(sound, ops.ones_like(rest), nan)
     own = ops.exp(gap)
     excess = rest + (own - 1.0)  # of which nothing is lost where R is the smaller: there the gap is 0
     total, log_total, lead = rest + own, ops.log1p(excess), None

@@ -28,8 +28,7 @@ class Shifted(NamedTuple):
 
     lead: Array  # position of the first largest entry
     largest: Array  # that entry, held constant
-    sound: Array  # whether it is finite
-    reference: Array  # the same, 0 if it is not finite
+    reference: Array  # the same; 0 if it is not finite and somebody differentiates
     gaps: Array  # (x - reference) / temperature
     others: Array  # exp(gaps), 0 at the lead
     beside: Array  # R, where the largest entry is one among others
@@ -57,43 +56,45 @@ def shifted(
     lead = ops.argmax(x, axis=axis, keepdims=True)
     largest = ops.take_along_axis(x, lead, axis=axis)
     constant = ops.stop_gradient(largest)
-    sound = ops.isfinite(constant)
-    reference = ops.where(sound, constant, 0.0)
+    watched = constant is not largest
+    sound = ops.isfinite(constant) if watched else None
+    reference = ops.where(sound, constant, 0.0) if watched else constant
     gaps = tempered(ops, ops.minus(x, reference), temperature)
     exponentials = ops.reusing("exp", gaps) if spent else ops.exp(gaps)
     others = ops.put_along_axis(exponentials, lead, 0.0, axis=axis)
     rest = ops.sum(others, axis=axis, keepdims=True)
-    if constant is largest:
-        beside = beside_lead = ops.where(sound, rest, nan) if undefined else rest
-        log_total = ops.log1p(beside)
-    else:  # somebody differentiates, which the rise is for: it is 0
+    if watched:  # the rise is for derivatives: it is 0
         if undefined:
             rest = rest * (1.0 + ops.where(sound, ops.zeros_like(reference), nan) * (largest - constant))
         rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, temperature)
         beside, beside_lead = rest + ops.expm1(rise), rest * ops.exp(-rise)
         log_total = ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside))
+    else:
+        beside = beside_lead = rest + (largest - largest) if undefined else rest
+        log_total = ops.log1p(beside)
     return Shifted(
         lead=lead,
         largest=constant,
-        sound=sound,
         reference=reference,
         gaps=gaps,
         others=others,
         beside=beside,
         beside_lead=beside_lead,
         log_total=log_total,
-        watched=constant is not largest,
+        watched=watched,
     )
 
 
 def shares(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
-    """Softmax where nobody differentiates: e_j / Σ e, for which it does not matter where the largest entry is."""
+    """Softmax where nobody differentiates: e_j / Σ e, for which it does not matter where the largest entry is.
+
+    A largest entry that is not finite is no number less than itself, and makes the sum NaN.
+    """
     if varies(temperature, axis):
         x, temperature = tempered(ops, x, temperature), None
     largest = ops.max(x, axis=axis, keepdims=True)
-    sound = ops.isfinite(largest)
-    e = ops.reusing("exp", tempered(ops, ops.minus(x, ops.where(sound, largest, 0.0)), temperature))
-    return ops.reusing("divide", e, ops.where(sound, ops.sum(e, axis=axis, keepdims=True), nan))
+    e = ops.reusing("exp", tempered(ops, ops.minus(x, largest), temperature))
+    return ops.reusing("divide", e, ops.sum(e, axis=axis, keepdims=True))
 
 
 def probabilities(ops: Any, s: Shifted, axis: int) -> Array:
