@@ -8,8 +8,10 @@ formula's own pullback takes it to the operands, and each derivative leaves in t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from softxent.backends import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from softxent.layout import Layout, Way
 
 Array = Any
+
+_MOST = 256  # calls of a function that are remembered
+_PLAIN = {type(None), int, float, str}  # options that are remembered; bool equals int
 
 
 class Ending(Protocol):
@@ -73,6 +78,10 @@ class Call(NamedTuple):
     def like(self) -> str:
         """What the logits are called."""
         return next(iter(self.arguments))
+
+    def of(self, arrays: Mapping[str, Any]) -> Call:
+        """The same call of other arrays."""
+        return self._replace(arguments={**self.arguments, **arrays}, given={**self.given, **arrays})
 
     @property
     def operands(self) -> dict[str, Any]:
@@ -154,3 +163,53 @@ class Call(NamedTuple):
             return backend.quietly(backend.astype, x, given.dtype, copy=False)
 
         return tuple(outward(x, self.given[name]) for name, x in zip(by, derivatives, strict=True))
+
+
+# -- calls alike ------------------------------------------------------------------------------------------------------
+
+
+def remembered(
+    *names: str, checked: Callable[[Call], Call] = lambda call: call
+) -> Callable[[Callable[..., Call]], Callable[..., Call]]:
+    """Check a call once: what is found serves for arrays of the same traits, under the same options.
+
+    ``names`` are the arrays, given in this order or by name; ``checked`` is what has to be done for their entries each
+    time. Options that are arrays are not remembered, nor are arrays that a call makes others of.
+    """
+
+    def deciding(make: Callable[..., Call]) -> Callable[..., Call]:
+        known: dict[Any, Call] = {}
+
+        @wraps(make)
+        def call(*arrays: Array, **options: Any) -> Call:
+            arrays = arrays or tuple(options.pop(name) for name in names)
+            key = _traits(arrays, options)
+            if key in known:
+                return checked(known[key].of(dict(zip(names, arrays, strict=True))))
+            made = make(*arrays, **options)
+            empty = made.of(dict.fromkeys(names))
+            others = (*empty.arguments.values(), *empty.given.values(), empty.denominator)
+            same = all(made.arguments[name] is x for name, x in zip(names, arrays, strict=True))
+            if key is not None and same and _PLAIN.issuperset(map(type, others)):
+                if len(known) >= _MOST:
+                    known.clear()
+                known[key] = empty
+            return made
+
+        return call
+
+    return deciding
+
+
+def _traits(arrays: tuple[Array, ...], options: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """What the checks of a call depend on, apart from entries of arrays; None if it is not to be remembered."""
+    traits = []
+    for x in arrays:
+        backend = backend_of(x)
+        of_x = None if backend is None else backend.traits(x)
+        if of_x is None:
+            return None
+        traits.append(of_x)
+    values = tuple(options.values())
+    kinds = tuple(map(type, values))
+    return (*traits, values, kinds) if _PLAIN.issuperset(kinds) else None

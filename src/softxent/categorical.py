@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from softxent import labels as given_labels
 from softxent import layout, reductions
 from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
-from softxent.calls import Call
+from softxent.calls import Call, remembered
 from softxent.formulas import cross_entropy as formula
 from softxent.layout import Layout
 
@@ -176,6 +176,15 @@ def cross_entropy(
     ).value()
 
 
+def _checked(call: Call) -> Call:
+    """A call like an earlier one with its labels looked at."""
+    *static, (_, before) = call.static
+    hard = dict(static)["hard"]
+    in_bounds = hard and given_labels.check_range(call.form, call.given["labels"], call.arguments, {}, check=None)
+    return call if in_bounds == before else call._replace(static=(*static, ("in_bounds", in_bounds)))
+
+
+@remembered("logits", "labels", checked=_checked)
 def cross_entropy_call(
     logits: Any,
     labels: Any,
@@ -235,7 +244,8 @@ def cross_entropy_call(
     ways |= {name: way(form, name, arguments[name]) for name, way in _WAYS.items() if name in options}
     in_bounds = hard and given_labels.check_range(form, labels, arguments, ways, check=check)
     if hard:
-        arguments |= given_labels.comparable(form, labels, arguments["labels"], arguments.get("ignore_index"))
+        ignore_index = arguments.get("ignore_index")
+        arguments |= given_labels.comparable(form, logits, labels, arguments["labels"], ignore_index)
     elif check:
         given_labels.check_distributions(form, arguments, ways, compute)
     given_labels.check_options(backend, cast_options, check)
@@ -260,9 +270,9 @@ def cross_entropy_call(
         static=(
             ("dtype", compute),
             ("hard", hard),
-            ("in_bounds", in_bounds),
             ("mass", "count" if named == "count" else "weight"),
             ("aux", wanted),
+            ("in_bounds", in_bounds),
         ),
         by_products=bool(wanted),
         beside=aux is not None,

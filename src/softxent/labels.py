@@ -98,12 +98,12 @@ def refuse_beside_distributions(*, ignore_index: Any, num_classes: int | None = 
 # -- integer labels ---------------------------------------------------------------------------------------------------
 
 
-def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> dict[str, Any]:
+def comparable(form: Layout, like: Array, given: Any, labels: Any, ignore_index: Any) -> dict[str, Any]:
     """Integer labels and ``ignore_index`` in dtypes that their library compares without wrapping.
 
-    ``given`` is what the caller passed, ``labels`` the same in the logits' library. A Python int, or NumPy labels
-    beside another library, may not fit a dtype there: they are settled first, to -1 if ignored and -2 if they are no
-    class.
+    ``given`` is what the caller passed, ``labels`` the same in the library and on the device of ``like``. A Python int,
+    or NumPy labels beside another library, may not fit a dtype there: they are settled first, to -1 if ignored and -2
+    if they are no class.
     """
     backend = form.backend
     own = backend if isinstance(given, Integral) else backend_of(given)
@@ -112,7 +112,7 @@ def comparable(form: Layout, given: Any, labels: Any, ignore_index: Any) -> dict
         code = int(given) if 0 <= int(given) < form.size else _INVALID
         if static:
             code, ignore_index = (_IGNORED if given == ignore_index else code), _IGNORED
-        labels = backend.scalar(code, form.like, _index_dtype(backend, form.size))
+        labels = backend.scalar(code, like, _index_dtype(backend, form.size))
     elif own is not None and own is not backend and static:
         labels, ignore_index = backend.adopt(_codes(own, given, form.size, ignore_index)), _IGNORED
     else:
@@ -166,7 +166,7 @@ def check_range(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, c
     if _is_settled(form, int(given), arguments) if one else _are_classes(form, own, given):
         return True
     with own.reading():
-        labels, wrong, index = _wrong(form, own, given, arguments.get("ignore_index"))
+        labels, wrong, index = _wrong(form, own, given, arguments)
         if not one:
             found = read(own, own.any(wrong), "labels", check)
             if not found:
@@ -192,10 +192,11 @@ def check_range(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, c
     raise ValueError(_out_of_range(form, value, position))
 
 
-def _wrong(form: Layout, own: Backend, given: Any, ignore_index: Any) -> tuple[Array, Array, Any]:
+def _wrong(form: Layout, own: Backend, given: Any, arguments: Arguments) -> tuple[Array, Array, Any]:
     """Labels, one a row, which of them are neither a class nor ignored, and ``ignore_index`` if that is an array."""
+    ignore_index = arguments.get("ignore_index")
     if isinstance(given, Integral):
-        known = comparable(form, given, given, ignore_index)
+        known = comparable(form, next(iter(arguments.values())), given, given, ignore_index)
         labels, index = known["labels"], known.get("ignore_index")
     else:
         labels, index = _widened(own, given, ignore_index)

@@ -20,19 +20,17 @@ class Layout(NamedTuple):
     """How arrays of the caller's shape are seen by formulas: with one class axis.
 
     An integer axis stays where it is. Several axes are put last and flattened in the order given; no axis at all
-    becomes a new last one of size 1. ``shape`` is the caller's, ``axes`` the class axes in it, and ``like`` an array of
-    the caller's, for its device.
+    becomes a new last one of size 1. ``shape`` is the caller's, ``axes`` the class axes in it.
     """
 
     backend: Backend
-    like: Array
     shape: tuple[Any, ...]
     axes: tuple[int, ...]
 
     def of_any_batch(self, backend: Backend) -> Layout:
-        """The same for any number of examples and no array of the caller's, as far as results are concerned."""
+        """The same for any number of examples, as far as results are concerned."""
         shape = tuple(n if d in self.axes else None for d, n in enumerate(self.shape))
-        return Layout(backend, None, shape, self.axes)
+        return Layout(backend, shape, self.axes)
 
     @property
     def single(self) -> bool:
@@ -172,7 +170,7 @@ def aligned(backend: Backend, name: str, x: Array, axis: Any) -> Layout:
                 "for Dask, call compute_chunk_sizes() first"
             )
             raise ValueError(msg)
-    return Layout(backend, x, tuple(x.shape), axes)
+    return Layout(backend, tuple(x.shape), axes)
 
 
 def with_classes(backend: Backend, labels: Array, size: int, axis: Any) -> Layout:
@@ -182,7 +180,7 @@ def with_classes(backend: Backend, labels: Array, size: int, axis: Any) -> Layou
         msg = f"axis must be an int from {-ndim} to {ndim - 1} for labels of {ndim - 1} dimensions, got {axis!r}"
         raise ValueError(msg)
     axis = index(axis) % ndim
-    return Layout(backend, labels, (*labels.shape[:axis], size, *labels.shape[axis:]), (axis,))
+    return Layout(backend, (*labels.shape[:axis], size, *labels.shape[axis:]), (axis,))
 
 
 def _is_int(value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from softxent import layout
 from softxent.arguments import adopted, cast, flag, floating, mask, number
-from softxent.calls import Call, SameShape
+from softxent.calls import Call, SameShape, remembered
 from softxent.formulas import log_softmax as log_softmax_formula
 from softxent.formulas import logsumexp as logsumexp_formula
 from softxent.formulas import softmax as softmax_formula
@@ -262,16 +262,19 @@ def logsumexp(
 # -- the same calls, ready to be differentiated -----------------------------------------------------------------------
 
 
+@remembered("logits")
 def softmax_call(logits: Any, **options: Any) -> Call:
     """A call of softmax, checked and laid out."""
     return _normalising(softmax_formula, logits, negate=False, **options)
 
 
+@remembered("logits")
 def softmin_call(logits: Any, **options: Any) -> Call:
     """A call of softmin."""
     return _normalising(softmax_formula, logits, negate=True, **options)
 
 
+@remembered("logits")
 def log_softmax_call(logits: Any, **options: Any) -> Call:
     """A call of log_softmax."""
     return _normalising(log_softmax_formula, logits, **options)
@@ -300,6 +303,7 @@ def _normalising(
     )
 
 
+@remembered("x")
 def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, return_sign: bool, dtype: Any) -> Call:
     """A call of logsumexp."""
     keepdims, return_sign = flag("keepdims", keepdims), flag("return_sign", return_sign)

@@ -242,7 +242,7 @@ def _distributions(
     }
     if hard:
         given_labels.check_range(form, caller, arguments, ways, check=check)
-        arguments |= given_labels.comparable(form, caller, labels, ignore_index)
+        arguments |= given_labels.comparable(form, labels, caller, labels, ignore_index)
     elif check:
         given_labels.check_distributions(form, arguments, ways, compute)
     arguments |= {name: cast(backend, name, x, compute) for name, x in options.items()}

@@ -171,13 +171,17 @@ class Backend(generic.Backend):
     def blocks(self, operands: Mapping[str, Any], axis: int) -> tuple[int, list[slice]]:
         """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough."""
         shape = tuple(next(iter(operands.values())).shape)
+        total, entries = prod(shape), self.entries
+        if total <= entries:
+            return 0, []
         batch = [d for d in range(len(shape)) if d != axis % len(shape)]
-        entries = 2 * self.entries if self.place(operands, axis) == 0 else self.entries  # rows are worth more there
-        if not batch or prod(shape) <= entries:
+        if self.place(operands, axis) == 0:  # rows are worth more there
+            entries *= 2
+        if not batch or total <= entries:
             return 0, []
         cut = max(batch, key=lambda d: shape[d])
         rows = shape[cut]
-        count = min(rows, -(-prod(shape) // entries))
+        count = min(rows, -(-total // entries))
         return cut, list(_even(rows, count))
 
     def _part(self, operands: Mapping[str, Any], cut: int, block: slice) -> dict[str, Any]:

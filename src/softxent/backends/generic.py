@@ -163,6 +163,10 @@ class Backend:
         """The library's default floating dtype."""
         return self.namespace.__array_namespace_info__().default_dtypes(device=self.device(like))["real floating"]
 
+    def traits(self, x: Array) -> Any:  # noqa: ARG002 - other backends look at it
+        """What checks of an argument depend on, apart from its entries, as a key; None if that cannot be told."""
+        return None
+
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call without the library's warnings about overflow and NaN: special values are results like others."""
         return function(*arguments, **keywords)

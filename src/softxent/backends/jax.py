@@ -78,6 +78,11 @@ class Backend(generic.Backend):
         """float64 only with jax_enable_x64."""
         return jax.dtypes.canonicalize_dtype(float)
 
+    def traits(self, x: Array) -> Any:
+        """Class, dtype and shape of what is concrete and free to move, and the width of numbers."""
+        concrete = not isinstance(x, jax.core.Tracer) and not x.committed
+        return (type(x), x.dtype, x.shape, jax.config.jax_enable_x64) if concrete else None
+
     def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
         """Concrete arrays through one compiled function, in which nobody differentiates; inside a trace as it is.
 

@@ -47,6 +47,10 @@ class Backend(blocks.Backend):
         """Host memory."""
         return True
 
+    def traits(self, x: Array) -> Any:
+        """Class, dtype and shape."""
+        return type(x), x.dtype, x.shape
+
     # -- primitives of formulas ---------------------------------------------------------------------------------------
 
     def sum(self, x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:

@@ -25,6 +25,7 @@ with suppress(ImportError):  # torch does without
 
     _numpy = numpy.backend()
 
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
 _INCOMPARABLE = {torch.uint16, torch.uint32, torch.uint64}  # torch has no order on these
 
 
@@ -116,6 +117,12 @@ class Backend(blocks.Backend):
             return int(low), int(high)
         except RuntimeError:
             return None
+
+    def traits(self, x: Array) -> Any:
+        """All that is to be told of a plain tensor, and torch's default dtype; a compiler is not to guard that."""
+        if torch.compiler.is_compiling() or type(x) not in _PLAIN:
+            return None
+        return type(x), x.dtype, x.shape, x.device, x.layout, torch.get_default_dtype()
 
     def run(
         self,
