@@ -48,7 +48,7 @@ def test_equal_traits_are_checked_once(backend: Backend) -> None:
 @pytest.mark.backends("numpy", "torch", "jax")
 def test_other_traits_are_checked_again(backend: Backend) -> None:
     call, checks = counted(softmax_call)
-    given = (
+    given: tuple[tuple[Any, dict[str, Any]], ...] = (
         (backend.array([[1.0, 2.0]], "float32"), {}),
         (backend.array([[1.0, 2.0]], "float16"), {}),
         (backend.array([[1, 2]], "int32"), {}),
@@ -145,7 +145,7 @@ def test_torch_default_dtype_is_asked_each_time(backend: Backend) -> None:
 def test_what_inference_mode_made_serves_nobody_else(backend: Backend) -> None:
     torch = backend.xp
     x, labels = backend.array([[1.0, 2.0, 4.0]], "float32"), backend.array([1], "int64")
-    options = {"sample_weight": 2.0, "denominator": "count"}
+    options: dict[str, Any] = {"sample_weight": 2.0, "denominator": "count"}
     with torch.inference_mode():
         cross_entropy(x, labels, **options)
     x.requires_grad_()

@@ -180,7 +180,7 @@ def _checked(call: Call) -> Call:
     """A call like an earlier one with its labels looked at."""
     *static, (_, before) = call.static
     hard = dict(static)["hard"]
-    in_bounds = hard and given_labels.check_range(call.form, call.given["labels"], call.arguments, {}, check=None)
+    in_bounds = hard and given_labels.check_range(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
     return call if in_bounds == before else call._replace(static=(*static, ("in_bounds", in_bounds)))
 
 

@@ -10,20 +10,27 @@ import array_api_compat.torch as namespace
 import torch
 from torch.autograd import forward_ad
 
+from softxent import workers
 from softxent.backends import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from softxent.backends.generic import Foresee, Formula
 
 Array = Any
 
 _numpy: Any = None
+_IN_NUMPY: dict[torch.dtype, Any] = {}
 with suppress(ImportError):  # torch does without
     from softxent.backends import numpy
 
     _numpy = numpy.backend()
+    _IN_NUMPY = {
+        getattr(torch, name): numpy.registered(name, None)
+        for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+    }
 
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 _INCOMPARABLE = {torch.uint16, torch.uint32, torch.uint64}  # torch has no order on these
@@ -74,6 +81,39 @@ class Backend(blocks.Backend):
         tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
         recorded = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
         return tensors[0].device.type == "cpu" and not recorded and not _transformed(*tensors)
+
+    def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """Few classes by NumPy, on the same memory."""
+        if not self._is_lent(operands, axis):
+            return super().evaluate(function, operands, axis=axis, **static)
+        with _threads():
+            found = _numpy.evaluate(function, _lent(operands), axis=axis, **_lent(static))
+        return tuple(map(_returned, found)) if isinstance(found, tuple) else _returned(found)
+
+    def derived(
+        self,
+        function: Callable[..., Any],
+        operands: Mapping[str, Any],
+        *,
+        by: tuple[str, ...],
+        axis: int,
+        **static: Any,
+    ) -> tuple[Array, ...]:
+        """The same."""
+        if not self._is_lent(operands, axis):
+            return super().derived(function, operands, by=by, axis=axis, **static)
+        with _threads():
+            found = _numpy.derived(function, _lent(operands), by=by, axis=axis, **_lent(static))
+        return tuple(map(_returned, found))
+
+    def _is_lent(self, operands: Mapping[str, Any], axis: int) -> bool:
+        """Whether NumPy, which moves few classes first, is to work on these tensors, and can."""
+        logits, *_ = operands.values()
+        if self.private or _numpy is None or not 0 < logits.shape[axis] <= _numpy.few:
+            return False
+        tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
+        plain = all(type(x) in _PLAIN and x.dtype in _IN_NUMPY for x in tensors)
+        return plain and logits.numel() >= self.worth_moving and self.writable(operands)
 
     def comparable(self, integers: Array) -> Array:
         """Wide unsigned integers as int64."""
@@ -152,6 +192,26 @@ class Backend(blocks.Backend):
     def default_float(self, like: Array) -> Any:  # noqa: ARG002 - a setting of the process
         """What torch.set_default_dtype says."""
         return torch.get_default_dtype()
+
+
+def _lent(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors as arrays of the same memory, torch's dtypes as NumPy's."""
+
+    def lent(x: Any) -> Any:
+        if isinstance(x, torch.Tensor):
+            return x.numpy(force=True)
+        return _IN_NUMPY[x] if isinstance(x, torch.dtype) else x
+
+    return {name: lent(x) for name, x in given.items()}
+
+
+def _returned(x: Any) -> Array:
+    return torch.from_numpy(_numpy.adopt(x))
+
+
+def _threads() -> AbstractContextManager[None]:
+    """No more than torch may use itself."""
+    return workers.threads(min(torch.get_num_threads(), workers.allowed()))
 
 
 def _transformed(*tensors: Array) -> bool:

@@ -4,8 +4,8 @@ from math import inf
 from typing import Any
 
 from softxent.formulas.participation import only
-from softxent.formulas.shift import Shifted, centred, probabilities, shifted, shortfall
-from softxent.formulas.softmax import by_each, laid_out, tangent
+from softxent.formulas.shift import Shifted, centred, excess, probabilities, shifted, shortfall
+from softxent.formulas.softmax import by_each, laid_out, prepared, tangent
 
 Array = Any
 
@@ -26,8 +26,12 @@ def value(
     """Logarithm of softmax along ``axis``; -inf at dropped classes."""
     if logits.shape[axis] == 0:
         return ops.astype(logits, result)
-    _, s, _ = laid_out(ops, logits, where, temperature, axis, dtype)
-    log_p = logarithms(ops, s, axis) if s.watched else ops.reusing("subtract", s.gaps, s.log_total)
+    x, temperature = prepared(ops, logits, where, temperature, axis, dtype, negate=False)
+    if ops.stop_gradient(x) is x:
+        _, gaps, rest = excess(ops, x, axis, temperature)
+        log_p = ops.reusing("subtract", gaps, ops.log1p(rest))
+    else:
+        log_p = log_probabilities(ops, x, axis, temperature)
     return ops.astype(log_p if where is None else ops.where(where, log_p, -inf), result, copy=False)
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from softxent.formulas.logits import tempered, varies
 from softxent.formulas.participation import only
-from softxent.formulas.shift import probabilities, shifted, shortfall, spread, variances
+from softxent.formulas.shift import excess, probabilities, shifted, shortfall, spread, variances
 
 Array = Any
 
@@ -113,10 +113,12 @@ def hessian_diagonal(
 
 def log_of_sum(ops: Any, x: Array, axis: int, temperature: Array | float | None = None) -> Array:
     """log Σ exp(x / temperature); an empty sum is -inf with derivative 0."""
-    s = shifted(ops, x, axis, temperature, undefined=False, spent=True)
+    if ops.stop_gradient(x) is x:
+        largest, _, rest = excess(ops, x, axis, temperature, spent=True)
+        level = tempered(ops, largest, None if varies(temperature, axis) else temperature)
+        return ops.where(ops.isfinite(largest), level + ops.log1p(rest), largest)
+    s = shifted(ops, x, axis, temperature, undefined=False)
     level = tempered(ops, s.reference, None if varies(temperature, axis) else temperature)
-    if not s.watched:
-        return ops.where(ops.isfinite(s.largest), level + s.log_total, s.largest)
     above = 1.0 + s.beside
     # A largest entry of +inf (NaN) makes the logarithm +inf (NaN) and, through inf/inf, its derivative NaN in the row.
     beyond = ops.log(above * ops.where(s.largest < inf, ops.ones_like(above), s.largest))

@@ -22,6 +22,8 @@ from softxent.formulas.logits import tempered, varies
 
 Array = Any
 
+_SHORT = 32  # classes
+
 
 class Shifted(NamedTuple):
     """A row of logits relative to its largest entry."""
@@ -95,6 +97,29 @@ def shares(ops: Any, x: Array, axis: int, temperature: Array | float | None = No
     largest = ops.max(x, axis=axis, keepdims=True)
     e = ops.reusing("exp", tempered(ops, ops.minus(x, largest), temperature))
     return ops.reusing("divide", e, ops.sum(e, axis=axis, keepdims=True))
+
+
+def excess(
+    ops: Any, x: Array, axis: int, temperature: Array | float | None = None, *, spent: bool = False
+) -> tuple[Array, Array, Array]:
+    """The largest logits, the gaps to them, and R, where nobody differentiates.
+
+    An exponential is 1 at the largest logit and at its equals, and ⌊e⌋ is 0 everywhere else: with the equals counted,
+    R = Σ (e - ⌊e⌋) + (Σ ⌊e⌋ - 1) has lost nothing either. That is less work where rows are short, since nothing is
+    sought and replaced in each of them, and more where they are long.
+    """
+    if ops.classes(x, axis) > _SHORT:
+        s = shifted(ops, x, axis, temperature, spent=spent)
+        return s.largest, s.gaps, s.beside
+    if varies(temperature, axis):
+        x, temperature = tempered(ops, x, temperature), None
+    largest = ops.max(x, axis=axis, keepdims=True)
+    gaps = tempered(ops, ops.minus(x, largest), temperature)
+    e = ops.reusing("exp", gaps) if spent else ops.exp(gaps)
+    ones = ops.floor(e)
+    equals = ops.sum(ones, axis=axis, keepdims=True)
+    rest = ops.sum(ops.reusing("subtract", e, ones), axis=axis, keepdims=True)
+    return largest, gaps, rest + (equals - 1.0)
 
 
 def probabilities(ops: Any, s: Shifted, axis: int) -> Array:
