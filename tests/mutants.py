@@ -32,6 +32,8 @@ BLOCKS = ("tests/test_blocks.py",)
 THREADS = ("tests/test_threads.py",)
 HANDOVER = ("tests/test_torch_handover.py",)
 DIRECTIONS = ("tests/property/test_directions.py",)
+CALLS = ("tests/test_calls.py",)
+FEW = ("tests/test_torch_few.py",)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,34 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "labels looked at once, for all calls alike",
+        "calls.py",
+        "return checked(known[key].of(dict(zip(names, arrays, strict=True))))",
+        "return known[key].of(dict(zip(names, arrays, strict=True)))",
+        CALLS,
+    ),
+    Mutant(
+        "1.0 taken for the axis 1",
+        "calls.py",
+        "return (*traits, values, kinds) if _PLAIN.issuperset(kinds) else None",
+        "return (*traits, values) if _PLAIN.issuperset(kinds) else None",
+        CALLS,
+    ),
+    Mutant(
+        "the largest logit counted with those beside it",
+        "formulas/shift.py",
+        "return largest, gaps, rest + (equals - 1.0)",
+        "return largest, gaps, rest + equals",
+        VALUES,
+    ),
+    Mutant(
+        "more threads for torch's tensors than torch has",
+        "backends/torch.py",
+        "return workers.threads(min(torch.get_num_threads(), workers.allowed()))",
+        "return workers.threads(workers.allowed())",
+        FEW,
+    ),
     Mutant(
         "a gradient handed over for another cotangent",
         "backends/torch.py",

@@ -42,7 +42,7 @@ class Backend(blocks.Backend):
     name = "torch"
     plain_sums = False
     entries = 2**21  # torch's own threads want work to share
-    few = 0  # its reductions do not mind
+    few = 0  # NumPy, which is faster at it, moves classes for torch
     small = 2**14  # entries of logits up to which torch's autograd on the formula is faster than a rule
 
     def stop_gradient(self, x: Array) -> Array:
@@ -109,7 +109,7 @@ class Backend(blocks.Backend):
     def _is_lent(self, operands: Mapping[str, Any], axis: int) -> bool:
         """Whether NumPy, which moves few classes first, is to work on these tensors, and can."""
         logits, *_ = operands.values()
-        if self.private or _numpy is None or not 0 < logits.shape[axis] <= _numpy.few:
+        if self.private or _numpy is None or not self.few < logits.shape[axis] <= _numpy.few:
             return False
         tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
         plain = all(type(x) in _PLAIN and x.dtype in _IN_NUMPY for x in tensors)
