@@ -2,15 +2,14 @@
 
 A formula runs on a piece as on a whole row, but for what it asks of the whole row: a maximum, a sum, the entry at a
 label. Such a question ends the walk over a piece, with the piece's own answer to it. Once every piece has answered, the
-answers are merged, and the next walk finds it answered. The last walk has no question left: it makes the result.
+answers are merged, and the next walk finds it answered. The last walk has no question left: it makes the result, which
+one piece can tell where it has one value a row.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-
-from softxent.backends import generic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +50,8 @@ def evaluate(
             whole = whole or [_room(backend, x, axis, size) for x in results]
             for room, x in zip(whole, results, strict=True):
                 room[at if x.shape[axis] != 1 else ...] = x
+            if all(x.shape[axis] == 1 for x in results):  # of the row: every piece has the same
+                break
         if not questions:
             return tuple(whole) if several else whole[0]
         answers.append(backend.quietly(questions[0].merge, [question.answer for question in questions]))
@@ -125,11 +126,9 @@ class _Piece:
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:
         """From the piece that has it."""
 
-        def answer() -> Array:
-            at = self._at(x, index, axis)
-            return self.backend.sum(self.where(at, x, self.zeros_like(x)), axis=axis, keepdims=True), self.backend.any(
-                at, axis=axis, keepdims=True
-            )
+        def answer() -> tuple[Array, Array]:
+            here, own = self._here(x, index, axis)
+            return self.backend.take_along_axis(x, own, axis=axis), here
 
         def merge(answers: list[tuple[Array, Array]]) -> Array:
             found, _ = answers[0]
@@ -139,6 +138,14 @@ class _Piece:
 
         return self._ask(answer, merge)
 
-    # Into the piece that has it: by comparison with positions, which count from the start of the row.
-    _at: Any = generic.Backend._at  # noqa: SLF001 - the fallback of the primitives is that of pieces too
-    put_along_axis: Any = generic.Backend.put_along_axis
+    def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
+        """Into the piece that has it."""
+        here, own = self._here(x, index, axis)
+        value = self.where(here, value, self.backend.take_along_axis(x, own, axis=axis))
+        return self.backend.put_along_axis(x, own, value, axis=axis)
+
+    def _here(self, x: Array, index: Array, axis: int) -> tuple[Array, Array]:
+        """Whether an index of the whole row is one of this piece, and which; 0 if it is none."""
+        own = self.astype(index, self.int64) - self.start
+        here = (own >= 0) & (own < x.shape[axis])
+        return here, self.where(here, own, 0)
