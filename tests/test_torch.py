@@ -948,3 +948,33 @@ def test_vmap_of_weighted_sums(backend: Backend, b: Any) -> None:
     gradients = torch.func.vmap(torch.func.grad(log_size))(x)
     weighted = b * torch.exp(x)
     torch.testing.assert_close(gradients, weighted / weighted.sum(-1, keepdim=True), rtol=1e-14, atol=0)
+
+
+def _transformed_in_compiled() -> dict[str, Callable[[Any], Any]]:
+    """What a compiler traces of torch.func, on logits whose derivatives are lost where the wrong form is traced."""
+    import torch
+    from torch.func import grad, hessian, jvp, vmap
+
+    def along_first(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda x: jvp(f, (x,), (torch.nn.functional.one_hot(torch.zeros(2, dtype=torch.int64), 3).to(x.dtype),))[
+            1
+        ]
+
+    labels = torch.zeros(2, dtype=torch.int64)
+    return {
+        "vmap": vmap(softmax),
+        "jvp of softmax": along_first(softmax),
+        "jvp of the loss": along_first(lambda x: cross_entropy(x, labels)),
+        "grad": grad(lambda x: log_softmax(x)[:, 0].sum()),
+        "hessian": hessian(lambda x: cross_entropy(x, labels)),
+    }
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("name", ["vmap", "jvp of softmax", "jvp of the loss", "grad", "hessian"])
+def test_transforms_inside_a_compiled_function_lose_nothing(backend: Backend, name: str) -> None:
+    torch = backend.xp
+    function = _transformed_in_compiled()[name]
+    x = backend.array([[40.0, 0.0, 0.0], [0.5, -1.0, 0.0]], "float32")
+    found = torch.compile(function, backend="aot_eager", fullgraph=True)(x)
+    torch.testing.assert_close(found, function(x), rtol=4 * torch.finfo(torch.float32).eps, atol=0.0)

@@ -49,7 +49,7 @@ class Backend(blocks.Backend):
         """Detached from reverse and forward mode; the same tensor where neither looks on."""
         if self.private:
             return x
-        return x.detach() if (x.requires_grad and torch.is_grad_enabled()) or _transformed() else x
+        return x.detach() if (x.requires_grad and torch.is_grad_enabled()) or _is_transformed() else x
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
         """NumPy's, where it can look: several times as fast, and twenty times where the classes come first."""
@@ -64,7 +64,9 @@ class Backend(blocks.Backend):
         return torch.gather(x.expand(rows), axis, index.to(torch.int64))
 
     def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
-        """By scatter, in place where nothing but us has seen the array."""
+        """By scatter, in place where nothing but us has seen the array; a compiler fuses a choice and no scatter."""
+        if torch.compiler.is_compiling():
+            return super().put_along_axis(x, index, value, axis=axis)
         tensors = [one for one in (x, index, value) if isinstance(one, torch.Tensor)]
         recorded = not self.private and (any(one.requires_grad for one in tensors) or _transformed(*tensors))
         scatter = torch.scatter if recorded else torch.Tensor.scatter_
@@ -219,10 +221,14 @@ def _transformed(*tensors: Array) -> bool:
 
     The vmap behind is_grads_batched is none of torch.func's, and tells by the tensors alone.
     """
+    return torch.compiler.is_compiling() or _is_transformed(*tensors)
+
+
+def _is_transformed(*tensors: Array) -> bool:
+    """The same but for a compiler, which sees all that we do: of transforms it traces, grad and jvp show otherwise."""
     transforms = torch._C._functorch  # noqa: SLF001 - there is no public way to ask
     return (
-        torch.compiler.is_compiling()
-        or transforms.peek_interpreter_stack() is not None
+        (not torch.compiler.is_compiling() and transforms.peek_interpreter_stack() is not None)
         or _is_forward_mode()
         or any(transforms.is_legacy_batchedtensor(x) for x in tensors)
     )
