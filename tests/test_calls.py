@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matrix import load
 
-from softxent import cross_entropy, logsumexp, softmax, value_and_grad
+from softxent import cross_entropy, log_softmax, logsumexp, softmax, softmin, value_and_grad
 from softxent.calls import _MOST, Call, remembered
 from softxent.categorical import cross_entropy_call
 from softxent.normalizers import softmax_call
@@ -169,3 +169,15 @@ def test_libraries_are_not_taken_for_one_another() -> None:
         member = load(name)
         x = member.array([[1.0, 2.0]], "float32")
         assert type(softmax(x)) is type(x)
+
+
+@pytest.mark.backends("torch")
+def test_calls_compile_after_many_others(backend: Backend) -> None:
+    torch = backend.xp
+    x = np.asarray([[1.0, 2.0]], dtype="float32")
+    for function in (softmax, log_softmax, softmin, logsumexp):
+        for size in range(1, _MOST):  # keys with dtypes, which a compiler cannot compare
+            function(x[:, :1] * np.ones(size, dtype="float32"))
+        expected = function(x)
+        compiled = torch.compile(function, backend="eager", fullgraph=True)
+        np.testing.assert_allclose(backend.numpy(compiled(backend.array(x))), expected, rtol=1e-6)

@@ -184,13 +184,15 @@ def remembered(
         def call(*arrays: Array, **options: Any) -> Call:
             arrays = arrays or tuple(options.pop(name) for name in names)
             key = _traits(arrays, options)
+            if key is None:  # a compiler is not to look at what others left
+                return make(*arrays, **options)
             if key in known:
                 return checked(known[key].of(dict(zip(names, arrays, strict=True))))
             made = make(*arrays, **options)
             empty = made.of(dict.fromkeys(names))
             others = (*empty.arguments.values(), *empty.given.values(), empty.denominator)
             same = all(made.arguments[name] is x for name, x in zip(names, arrays, strict=True))
-            if key is not None and same and _PLAIN.issuperset(map(type, others)):
+            if same and _PLAIN.issuperset(map(type, others)):
                 if len(known) >= _MOST:
                     known.clear()
                 known[key] = empty
