@@ -51,7 +51,8 @@ def shifted(
     """Gaps to the largest entry, their exponentials, and what these add up to beside it.
 
     Where the largest entry is not finite, softmax is not defined: R and its derivatives are NaN. Without ``undefined``
-    such rows are left to the caller. ``spent`` gaps are not needed any more: the exponentials may take their place.
+    such rows are left to the caller, if somebody differentiates. ``spent`` gaps are not needed any more: the
+    exponentials may take their place.
     """
     if varies(temperature, axis):
         x, temperature = tempered(ops, x, temperature), None
@@ -72,7 +73,7 @@ def shifted(
         beside, beside_lead = rest + ops.expm1(rise), rest * ops.exp(-rise)
         log_total = ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside))
     else:
-        beside = beside_lead = rest + (largest - largest) if undefined else rest
+        beside = beside_lead = rest + (largest - largest)
         log_total = ops.log1p(beside)
     return Shifted(
         lead=lead,
@@ -92,11 +93,17 @@ def shares(ops: Any, x: Array, axis: int, temperature: Array | float | None = No
 
     A largest entry that is not finite is no number less than itself, and makes the sum NaN.
     """
+    _, gaps = to_largest(ops, x, axis, temperature)
+    e = ops.reusing("exp", gaps)
+    return ops.reusing("divide", e, ops.sum(e, axis=axis, keepdims=True))
+
+
+def to_largest(ops: Any, x: Array, axis: int, temperature: Array | float | None) -> tuple[Array, Array]:
+    """The largest logits, and the gaps to them over the temperature."""
     if varies(temperature, axis):
         x, temperature = tempered(ops, x, temperature), None
     largest = ops.max(x, axis=axis, keepdims=True)
-    e = ops.reusing("exp", tempered(ops, ops.minus(x, largest), temperature))
-    return ops.reusing("divide", e, ops.sum(e, axis=axis, keepdims=True))
+    return largest, tempered(ops, ops.minus(x, largest), temperature)
 
 
 def excess(
@@ -111,10 +118,7 @@ def excess(
     if ops.classes(x, axis) > _SHORT:
         s = shifted(ops, x, axis, temperature, spent=spent)
         return s.largest, s.gaps, s.beside
-    if varies(temperature, axis):
-        x, temperature = tempered(ops, x, temperature), None
-    largest = ops.max(x, axis=axis, keepdims=True)
-    gaps = tempered(ops, ops.minus(x, largest), temperature)
+    largest, gaps = to_largest(ops, x, axis, temperature)
     e = ops.reusing("exp", gaps) if spent else ops.exp(gaps)
     ones = ops.floor(e)
     equals = ops.sum(ones, axis=axis, keepdims=True)
