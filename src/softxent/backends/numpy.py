@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Array = Any
 
 _PIECE = 2**16  # entries that the cache holds the right way round and the other
+_COLUMNS = 4  # so few are faster copied one by one
 
 
 class Backend(blocks.Backend):
@@ -133,6 +134,10 @@ class Backend(blocks.Backend):
         matrix = part.ndim == 2  # noqa: PLR2004 - a matrix has two axes
         if not matrix or part.size <= _PIECE or part.strides[1] <= part.strides[0]:
             whole[...] = part
+            return
+        if part.shape[1] <= _COLUMNS:
+            for k in range(part.shape[1]):
+                whole[:, k] = part[:, k]
             return
         longer = 0 if part.shape[0] > part.shape[1] else 1
         step = max(1, _PIECE // part.shape[1 - longer])
