@@ -130,6 +130,19 @@ def floating(backend: Backend, name: str, x: Array, dtype: Any) -> tuple[Any, An
     return arithmetic(backend, seen), seen
 
 
+def jointly_floating(backend: Backend, given: dict[str, Any], dtype: Any) -> tuple[Any, Any]:
+    """The same for several arrays: the dtype that all are promoted to. Python numbers follow the arrays."""
+    seen = [floating(backend, name, x, dtype)[1] for name, x in given.items() if not isinstance(x, Real)]
+    names = {dtype_name(one) for one in seen}
+    if len(names) == 1:
+        joint = seen[0]
+    elif names == set(HALVES):  # neither holds the other
+        joint = backend.float32
+    else:
+        joint = backend.result_type(*seen)
+    return arithmetic(backend, joint), joint
+
+
 def arithmetic(backend: Backend, dtype: Any) -> Any:
     """The dtype to compute in: float32 for halves."""
     return backend.float32 if dtype_name(dtype) in HALVES else dtype

@@ -7,7 +7,6 @@ formula's own pullback takes it to the operands, and each derivative leaves in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -36,22 +35,6 @@ class Ending(Protocol):
 
     def foresee(self, call: Call, by: tuple[str, ...]) -> tuple[Array, ...] | None:
         """The same from ones, before there are results, where derivatives by those arguments do not need any."""
-
-
-@dataclass(frozen=True)
-class SameShape:
-    """The formula's one result has the caller's shape."""
-
-    def finish(self, call: Call, results: Any) -> Any:
-        """In the caller's axes."""
-        return call.form.outward(results)
-
-    def start(self, call: Call, _: Any, cotangent: Any) -> tuple[Array, ...]:
-        """In the formula's axes."""
-        return (call.form.inward(cotangent),)
-
-    def foresee(self, _: Call, by: tuple[str, ...]) -> None:
-        """Nothing is known before."""
 
 
 class Call(NamedTuple):

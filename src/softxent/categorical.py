@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from softxent import labels as given_labels
 from softxent import layout, reductions
 from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
 from softxent.calls import Call, remembered
+from softxent.endings import Loss
 from softxent.formulas import cross_entropy as formula
 from softxent.layout import Layout
 
@@ -266,7 +267,7 @@ def cross_entropy_call(
         denominator=total,
         ways=tuple(ways.get(name) for name in arguments),
         formula=formula,
-        ending=_Loss(reductions.Reduction(reduction, named, empty_mean), wanted, beside=aux is not None, plain=plain),
+        ending=Loss(reductions.Reduction(reduction, named, empty_mean), wanted, beside=aux is not None, plain=plain),
         static=(
             ("dtype", compute),
             ("hard", hard),
@@ -306,68 +307,6 @@ _WAYS: dict[str, Callable[[Layout, str, Any], Any]] = {
     "denominator": layout.scalar,
     "ignore_index": layout.scalar,
 }
-
-
-class _Loss(NamedTuple):
-    """One loss a row, which is reduced; further results are by-products."""
-
-    reduction: reductions.Reduction
-    aux: tuple[str, ...]
-    beside: bool  # whether by-products were asked for, be it none of them
-    plain: bool  # whether every row has the mass 1
-
-    def finish(self, call: Call, results: Any) -> Any:
-        """The reduced loss, and the by-products."""
-        loss, mass, *others = results
-        form, backend = call.form, call.form.backend
-        if self.reduction.kind == "none":
-            loss = form.rows(loss)
-        else:
-            reduce = self.reduction.value
-            loss = backend.quietly(reduce, backend, loss, mass, call.denominator, plain=self.plain)
-        if not self.beside:
-            return loss
-        return loss, tuple(form.rows(row) for row in others)
-
-    def start(self, call: Call, results: Callable[[], Any], cotangent: Any) -> tuple[Array, ...]:
-        """The cotangents of losses and masses."""
-        form, backend = call.form, call.form.backend
-
-        def rows() -> tuple[Array, Array]:
-            loss, mass = results()[:2]
-            return form.rows(loss), form.rows(mass)
-
-        seeds = backend.quietly(
-            self.reduction.cotangents, backend, rows, call.denominator, cotangent, _one(call), plain=self.plain
-        )
-        return tuple(form.row_values(seed) for seed in seeds)
-
-    def foresee(self, call: Call, by: tuple[str, ...]) -> tuple[Array, ...] | None:
-        """What depends on no loss."""
-        if self.aux:
-            return None
-        form, backend = call.form, call.form.backend
-
-        def masses() -> Array:
-            beside = {name: x for name, x in call.operands.items() if name != "logits"}
-            return form.rows(
-                backend.evaluate(formula.masses, beside, axis=form.axis, size=form.size, **dict(call.static))
-            )
-
-        seeds = backend.quietly(
-            self.reduction.foreseen,
-            backend,
-            masses,
-            call.denominator,
-            _one(call),
-            plain=self.plain,
-            by_mass=bool(formula.COTANGENTS["g_mass"] & set(by)),
-        )
-        return None if seeds is None else tuple(form.row_values(seed) for seed in seeds)
-
-
-def _one(call: Call) -> Array:
-    return call.form.backend.scalar(1.0, call.arguments["logits"], dict(call.static)["dtype"])
 
 
 def _wanted(aux: Any, z_loss: Any) -> tuple[str, ...]:

@@ -66,6 +66,8 @@ class Layout(NamedTuple):
         """An array with the logits' number of dimensions, each size theirs or 1, as formulas see it."""
         if self.single:
             return x
+        if not self.axes:
+            return self.backend.expand_dims(x, axis=self.axis)
         ours = tuple(x.shape[d] for d in self.axes)
         if all(size == 1 for size in ours):
             size = 1
@@ -80,6 +82,8 @@ class Layout(NamedTuple):
         """A result of the logits' shape, back in the caller's axes."""
         if self.single:
             return x
+        if not self.axes:
+            return self.backend.squeeze(x, axis=self.axis)
         return self._unpermuted(self.backend.reshape(x, (*x.shape[:-1], *(self.shape[d] for d in self.axes))))
 
     def returned(self, x: Array, shape: tuple[Any, ...], *, per_example: bool) -> Array:
@@ -89,7 +93,7 @@ class Layout(NamedTuple):
         classes, or broadcast as in NumPy.
         """
         ndim = len(self.shape)
-        if not self.single and shape and (len(shape) == ndim or not per_example):
+        if self.axes and not self.single and shape and (len(shape) == ndim or not per_example):
             full = (*(1 for _ in range(ndim - len(shape))), *shape)
             one_class = is_known(x.shape[-1]) and x.shape[-1] == 1
             sizes = tuple(1 if one_class else self.shape[d] for d in self.axes)
@@ -171,6 +175,11 @@ def aligned(backend: Backend, name: str, x: Array, axis: Any) -> Layout:
             )
             raise ValueError(msg)
     return Layout(backend, tuple(x.shape), axes)
+
+
+def elements(backend: Backend, x: Array) -> Layout:
+    """Where every element is an example."""
+    return Layout(backend, tuple(x.shape), ())
 
 
 def with_classes(backend: Backend, labels: Array, size: int, axis: Any) -> Layout:

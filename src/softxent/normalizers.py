@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from softxent import layout
 from softxent.arguments import adopted, cast, flag, floating, mask, number
-from softxent.calls import Call, SameShape, remembered
+from softxent.calls import Call, remembered
+from softxent.endings import Rows, SameShape
 from softxent.formulas import log_softmax as log_softmax_formula
 from softxent.formulas import logsumexp as logsumexp_formula
 from softxent.formulas import softmax as softmax_formula
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from softxent.backends.generic import Formula
 
 Array = Any
@@ -321,33 +320,8 @@ def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, ret
         denominator=None,
         ways=(form.whole, of_weights, layout.broadcast(form, "where", where)),
         formula=logsumexp_formula,
-        ending=_Sums(keepdims, return_sign, result),
+        ending=Rows(result, keepdims, return_sign),
         static=(("dtype", compute), ("result", result), ("signed", return_sign)),
         beside=return_sign,
         per_example=False,
     )
-
-
-class _Sums(NamedTuple):
-    """One value a row, or two."""
-
-    keepdims: bool
-    signed: bool
-    dtype: Any
-
-    def finish(self, call: Call, results: Any) -> Any:
-        """In the batch shape."""
-        if self.signed:
-            return tuple(call.form.rows(part, keepdims=self.keepdims) for part in results)
-        return call.form.rows(results, keepdims=self.keepdims)
-
-    def start(self, call: Call, _: Callable[[], Any], cotangent: Any) -> tuple[Array, ...]:
-        """Ones for all, if there is none."""
-        if cotangent is None:
-            return self.foresee(call, ())
-        return (call.form.row_values(cotangent, keepdims=self.keepdims),)
-
-    def foresee(self, call: Call, _: tuple[str, ...]) -> tuple[Array, ...]:
-        """Ones need no results."""
-        form = call.form
-        return (form.number(form.backend.scalar(1.0, call.arguments["x"], self.dtype)),)

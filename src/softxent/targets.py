@@ -20,7 +20,8 @@ from softxent.arguments import (
     number,
     tristate,
 )
-from softxent.calls import Call, SameShape
+from softxent.calls import Call
+from softxent.endings import SameShape
 from softxent.formulas import distribution
 from softxent.layout import Layout
 

@@ -31,7 +31,8 @@ def evaluate(
     cuts = [n * size // count for n in range(count + 1)]
     answers: list[Any] = []
     while True:
-        questions: list[_Question] = []
+        told: list[Any] = []
+        merge: Callable[[list[Any]], Any] | None = None
         whole: list[Array] = []
         several = False
         for start, stop in pairwise(cuts):
@@ -43,7 +44,8 @@ def evaluate(
             try:
                 found = backend.quietly(function, ops, **part, axis=axis, **static)
             except _Question as question:
-                questions.append(question)
+                told.append(question.answer)  # not the question: its traceback holds what the formula has made
+                merge = question.merge
                 continue
             several = isinstance(found, tuple)
             results = found if several else (found,)
@@ -52,9 +54,9 @@ def evaluate(
                 room[at if x.shape[axis] != 1 else ...] = x
             if all(x.shape[axis] == 1 for x in results):  # of the row: every piece has the same
                 break
-        if not questions:
+        if merge is None:
             return tuple(whole) if several else whole[0]
-        answers.append(backend.quietly(questions[0].merge, [question.answer for question in questions]))
+        answers.append(backend.quietly(merge, told))
 
 
 def _room(backend: Backend, part: Array, axis: int, size: int) -> Array:
