@@ -1,6 +1,8 @@
 """Softmax and cross-entropy, written once against the Python array API standard."""
 
+from softxent.binary import binary_cross_entropy, binary_focal_loss
 from softxent.categorical import cross_entropy
+from softxent.elementwise import log_sigmoid, logit, sigmoid, softplus
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
 from softxent.normalizers import log_softmax, logsumexp, softmax, softmin
 from softxent.targets import one_hot, smooth_labels
@@ -9,16 +11,22 @@ from softxent.workers import threads
 __version__ = "0.1.0"
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_focal_loss",
     "cross_entropy",
     "grad",
     "hessian_diagonal",
     "hvp",
+    "log_sigmoid",
     "log_softmax",
+    "logit",
     "logsumexp",
     "one_hot",
+    "sigmoid",
     "smooth_labels",
     "softmax",
     "softmin",
+    "softplus",
     "threads",
     "value_and_grad",
     "vjp",

@@ -15,6 +15,8 @@ from softxent.layout import Layout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from softxent.backends.generic import Formula
+
 Array = Any
 
 AUX = ("lse", "z_loss", "entropy", "correct", "target_log_prob", "margin")
@@ -252,7 +254,8 @@ def cross_entropy_call(
     given_labels.check_options(backend, cast_options, check)
     named = denominator if isinstance(denominator, str) else None
     if named == "weight" and reduction in {"mean", "sum_and_weight"}:
-        given_labels.refuse_negative(form, arguments, ways, hard=hard, check=check)
+        taking_part = given_labels.rows_taking_part(form, hard=hard)
+        given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
     total = arguments.pop("denominator", None)
     arguments = {name: x for name, x in arguments.items() if x is not None}
     plain = (
@@ -318,3 +321,6 @@ def _wanted(aux: Any, z_loss: Any) -> tuple[str, ...]:
         msg = "aux='z_loss' must come with z_loss, got none; pass both"
         raise ValueError(msg)
     return names
+
+
+CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {cross_entropy: (cross_entropy_call, formula)}

@@ -8,22 +8,11 @@ from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from softxent import formulas
+from softxent import binary, categorical, elementwise, normalizers, targets
 from softxent.arguments import adopted, dtype_name, kind_of
 from softxent.backends import backend_of
-from softxent.categorical import cross_entropy, cross_entropy_call
 from softxent.layout import same
-from softxent.normalizers import (
-    log_softmax,
-    log_softmax_call,
-    logsumexp,
-    logsumexp_call,
-    softmax,
-    softmax_call,
-    softmin,
-    softmin_call,
-)
-from softxent.targets import one_hot, smooth_labels, smooth_labels_call
+from softxent.targets import one_hot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,18 +23,8 @@ if TYPE_CHECKING:
 Array = Any
 Argnums = int | str | tuple[int | str, ...]
 
-# How each function is called to be differentiated, and by what. The first have one value, or one a row, and so have
-# gradients and second derivatives; the others return arrays.
-_OF_ONE_VALUE: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
-    cross_entropy: (cross_entropy_call, formulas.cross_entropy),
-    logsumexp: (logsumexp_call, formulas.logsumexp),
-}
-_OF_ARRAYS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
-    log_softmax: (log_softmax_call, formulas.log_softmax),
-    smooth_labels: (smooth_labels_call, formulas.distribution),
-    softmax: (softmax_call, formulas.softmax),
-    softmin: (softmin_call, formulas.softmax),
-}
+# How each function is called to be differentiated, and its formula.
+_CALLS = binary.CALLS | categorical.CALLS | elementwise.CALLS | normalizers.CALLS | targets.CALLS
 
 
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any, Any]]:
@@ -355,7 +334,8 @@ class _Function:
         known = _known(f)
         if known is None:
             raise TypeError(_stranger(f, given, user))
-        if of_one_value and f in _OF_ARRAYS:
+        call, formula = known
+        if of_one_value and not hasattr(formula, "value_and_pullback"):
             hint = (
                 "cross_entropy and logsumexp have second derivatives"
                 if user in {"hvp", "hessian_diagonal"}
@@ -366,7 +346,6 @@ class _Function:
                 f"array; {hint}"
             )
             raise TypeError(msg)
-        call, formula = known
         signature = inspect.signature(f)
         sources = set().union(*formula.COTANGENTS.values())
         names = tuple(name for name in signature.parameters if name in sources)
@@ -423,7 +402,7 @@ def _positional(signature: inspect.Signature) -> tuple[str, ...]:
 
 def _known(f: Any) -> tuple[Callable[..., Call], Formula] | None:
     try:
-        return _OF_ONE_VALUE.get(f) or _OF_ARRAYS.get(f)
+        return _CALLS.get(f)
     except TypeError:  # no key of a dict, and no function
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,12 @@ def comparable(form: Layout, like: Array, given: Any, labels: Any, ignore_index:
         labels, ignore_index = backend.adopt(_codes(own, given, form.size, ignore_index)), _IGNORED
     else:
         labels, ignore_index = _widened(backend, labels, ignore_index)
+    return {"labels": labels, "ignore_index": ignore_index}
+
+
+def widened(backend: Backend, labels: Array, ignore_index: Any) -> dict[str, Any]:
+    """Integer targets and ``ignore_index`` in dtypes that their library can compare."""
+    labels, ignore_index = _widened(backend, labels, ignore_index)
     return {"labels": labels, "ignore_index": ignore_index}
 
 
@@ -247,6 +254,85 @@ def _out_of_range(form: Layout, value: int, position: tuple[int, ...]) -> str:
     )
 
 
+# -- binary targets ---------------------------------------------------------------------------------------------------
+
+
+def binary_kind(form: Layout, labels: Any, ignore_index: Any) -> str:
+    """Whether targets are "bool", "integer", "floating" or one "number" for a 0-d logit; their shape is checked."""
+    if labels is None or (isinstance(labels, Real) and form.shape):
+        msg = f"labels must be an array of the logits' shape {form.shape}, got {labels!r}; pass one target an element"
+        raise TypeError(msg)
+    kind = "number" if isinstance(labels, Real) else kind_of(labels.dtype)
+    if kind == "other":
+        msg = (
+            f"labels must be bool, integers 0 and 1 or floating numbers from 0 to 1, "
+            f"got dtype {dtype_name(labels.dtype)}; cast them"
+        )
+        raise TypeError(msg)
+    if kind != "number" and not same(tuple(labels.shape), form.shape):
+        msg = (
+            f"labels must have the logits' shape {form.shape}, got {tuple(labels.shape)}; nothing is broadcast: "
+            "reshape or squeeze one of them"
+        )
+        raise ValueError(msg)
+    if kind != "integer" and ignore_index is not None:
+        msg = (
+            f"ignore_index must come with integer labels, got {ignore_index} beside {kind} ones; "
+            "drop elements with where="
+        )
+        raise ValueError(msg)
+    return kind
+
+
+def check_binary(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, check: bool | None) -> bool:
+    """Refuse targets of participating elements outside 0 to 1, where the values can be read; whether none is left."""
+    backend = form.backend
+    labels = arguments["labels"] if isinstance(given, Real) else given
+    own = backend_of(labels) or backend
+    kind = kind_of(labels.dtype)
+    if kind == "bool":
+        return True
+    if not should_look(own, labels, check):
+        return False
+    with own.reading():
+        bounds = own.bounds(labels) if kind == "integer" else None
+        if bounds is not None and bounds[0] >= 0 and bounds[1] <= 1:
+            return True
+        labels, index = _widened(own, labels, arguments.get("ignore_index"))
+        wrong = ~((labels >= 0) & (labels <= 1))
+        if isinstance(index, int):
+            wrong, index = wrong & ~equals(own, labels, index), None
+        found = read(own, own.any(wrong), "labels", check)
+        if not found:
+            return found is not None
+    where, weight = (_aligned(form, arguments, ways, name) for name in ("where", "weight"))
+    if not all(should_look(backend, x, check) for x in (where, weight, index) if x is not None):
+        return False
+    with backend.reading():
+        wrong = form.inward(backend.adopt(wrong))
+        if index is not None:
+            wrong = wrong & ~equals(backend, form.inward(backend.adopt(labels)), index)
+        wrong = both(where, wrong)
+        if weight is not None:
+            wrong = wrong & (weight != 0)
+        found = read(backend, backend.any(wrong), "where and weight", check)
+        if not found:  # a target of weight 0 may be none, and is not masked for that
+            return found is not None and weight is None
+        position = first(backend, form.outward(wrong))
+    with own.reading():
+        value = labels[position]
+    raise ValueError(_no_binary_target(int(value) if kind == "integer" else float(value), position))
+
+
+def _no_binary_target(value: float, position: tuple[int, ...]) -> str:
+    if value == -1:
+        hint = "of -1 and 1 make 0 and 1, or pass ignore_index=-1 to leave such elements out"
+    else:
+        hint = f"pass ignore_index={value}" if isinstance(value, int) else "pass where="
+        hint = f"to leave such elements out {hint}"
+    return f"labels must be from 0 to 1, got {value}{at(position)}; {hint}"
+
+
 # -- values -----------------------------------------------------------------------------------------------------------
 
 
@@ -302,26 +388,38 @@ def check_distributions(form: Layout, arguments: Arguments, ways: Ways, dtype: A
     refuse(backend, "labels", total, good=good, expected="distributions that sum to 1", hint=hint)
 
 
-def refuse_negative(form: Layout, arguments: Arguments, ways: Ways, *, hard: bool, check: bool | None) -> None:
-    """Refuse negative sample weights of examples that take part, where the mean divides by their sum."""
+def rows_taking_part(form: Layout, *, hard: bool) -> Callable[..., Any]:
+    """What tells rows that take part by their labels, ``where`` and ``ignore_index``."""
+    return partial(present_rows, form.backend, hard=hard, axis=form.axis)
+
+
+def refuse_negative(
+    form: Layout,
+    name: str,
+    arguments: Arguments,
+    ways: Ways,
+    taking_part: Callable[..., Any],
+    *,
+    check: bool | None,
+) -> None:
+    """Refuse negative weights of examples that take part, where the mean divides by their sum."""
     backend = form.backend
-    weight = _aligned(form, arguments, ways, "sample_weight")
+    weight = _aligned(form, arguments, ways, name)
     if weight is None or not should_look(backend, weight, check):
         return
-    if not read(backend, backend.any(weight < 0), "sample_weight", check):
+    if not read(backend, backend.any(weight < 0), name, check):
         return
-    deciding = [_aligned(form, arguments, ways, name) for name in ("labels", "where", "ignore_index")]
+    deciding = [_aligned(form, arguments, ways, one) for one in ("labels", "where", "ignore_index")]
     if not all(should_look(backend, x, check) for x in deciding if x is not None and not isinstance(x, int)):
         return
-    labels, where, ignore_index = deciding
-    present = present_rows(backend, labels, where, ignore_index, hard=hard, axis=form.axis)
+    present = taking_part(*deciding)
     counted = weight if present is None else backend.where(present, weight, 0.0)
-    if not read(backend, backend.any(counted < 0), "sample_weight", check):
+    if not read(backend, backend.any(counted < 0), name, check):
         return
     counted = form.rows(counted) if weight.ndim > 0 else weight
     position = first(backend, counted < 0) if weight.ndim > 0 else ()
     msg = (
-        f"sample_weight must not be negative where the mean divides by it, "
+        f"{name} must not be negative where the mean divides by it, "
         f"got {float(counted[position]):g}{at(position)}; pass denominator='count'"
     )
     raise ValueError(msg)

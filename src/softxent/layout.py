@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral, Real
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -260,6 +261,40 @@ def per_example(form: Layout, name: str, option: Any, *, or_class: bool = False)
     msg = (
         f"{name} must be a scalar or have the batch shape {form.batch_shape}{also}, each size equal or 1, "
         f"got shape {shape}; add or drop a dimension"
+    )
+    raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class Along:
+    """A one-dimensional option along one of the caller's axes, where every element is an example."""
+
+    ndim: int
+    place: int
+
+    def __call__(self, form: Layout, x: Array) -> Array:
+        """With an axis for each that formulas see."""
+        return form.backend.reshape(x, tuple(-1 if d == self.place else 1 for d in range(self.ndim + 1)))
+
+
+def place_along(name: str, x: Array, axis: Any) -> int | None:
+    """The axis that options of one dimension are aligned to; None if they are not to be."""
+    return None if axis is None or x.ndim == 0 else _axis(name, axis, axis, x.ndim)
+
+
+def per_element(form: Layout, name: str, option: Any, place: int | None = None) -> Way | None:
+    """The way of an option of one value an element, or one for each place along an axis; scalars stay as they are."""
+    if option is None or isinstance(option, Real) or option.ndim == 0:
+        return None
+    shape = tuple(option.shape)
+    if fits(shape, form.shape):
+        return Layout.per_row
+    if place is not None and same(shape, (form.shape[place],)):
+        return Along(len(form.shape), place)
+    along = "" if place is None else f", or ({form.shape[place]},) along axis {place}"
+    msg = (
+        f"{name} must be a scalar or have the logits' number of dimensions, each size equal to that of {form.shape} "
+        f"or 1{along}, got shape {shape}; add or drop a dimension"
     )
     raise ValueError(msg)
 

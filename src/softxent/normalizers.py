@@ -13,6 +13,8 @@ from softxent.formulas import logsumexp as logsumexp_formula
 from softxent.formulas import softmax as softmax_formula
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from softxent.backends.generic import Formula
 
 Array = Any
@@ -325,3 +327,11 @@ def logsumexp_call(x: Any, *, axis: Any, b: Any, where: Any, keepdims: bool, ret
         beside=return_sign,
         per_example=False,
     )
+
+
+CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
+    log_softmax: (log_softmax_call, log_softmax_formula),
+    logsumexp: (logsumexp_call, logsumexp_formula),
+    softmax: (softmax_call, softmax_formula),
+    softmin: (softmin_call, softmax_formula),
+}

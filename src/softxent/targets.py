@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from softxent import labels as given_labels
 from softxent import layout
@@ -24,6 +24,11 @@ from softxent.calls import Call
 from softxent.endings import SameShape
 from softxent.formulas import distribution
 from softxent.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from softxent.backends.generic import Formula
 
 
 def one_hot(
@@ -260,3 +265,8 @@ def _distributions(
         ending=SameShape(),
         static=(("size", form.size), ("hard", hard), ("dtype", compute), ("result", seen)),
     )
+
+
+CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
+    smooth_labels: (smooth_labels_call, distribution),
+}

@@ -1,0 +1,333 @@
+"""Losses of logits, or probabilities, against binary targets: every element is an example."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from softxent import labels as given_labels
+from softxent import layout, reductions
+from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
+from softxent.calls import Call, remembered
+from softxent.endings import Loss
+from softxent.formulas import binary as formula
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from softxent.backends.generic import Formula
+
+Array = Any
+
+
+def binary_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    axis: int | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    pos_weight: Any = None,
+    label_smoothing: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Cross-entropy of logits against binary targets: -y log sigmoid(x) - (1 - y) log sigmoid(-x) of every element.
+
+    With every option it is ``weight · (pos_weight · y' · softplus(-x) + (1 - y') · softplus(x))``, where
+    y' = y (1 - ε) + ε / 2 is the smoothed target.
+
+    Parameters
+    ----------
+    logits : array
+        Any shape, of any real dtype; integers and bool become the library's default floating dtype first.
+    labels : array or number
+        Of exactly the logits' shape: bool, integers 0 and 1, or floating numbers from 0 to 1. A number labels a single
+        logit.
+    axis : int or None, default -1
+        The axis that a 1-D ``weight`` or ``pos_weight`` is aligned to, and nothing else.
+    where : bool or array of bool, optional
+        Which elements take part: the logits' number of dimensions, each size equal or 1. What takes no part is not
+        looked at.
+    ignore_index : int or 0-d array, optional
+        Elements with this label take no part; for integer labels.
+    weight : float or array, optional
+        What each element weighs: a scalar, the logits' number of dimensions with sizes equal or 1, or one value for
+        each place along ``axis``. An element of weight 0 takes no part.
+    pos_weight : float or array, optional
+        What positive targets weigh beside negative ones, in the same shapes. A mean does not divide by it.
+    label_smoothing : float or array, optional
+        ε from 0 to 1: a scalar, or the logits' number of dimensions with sizes equal or 1.
+    reduction, denominator, empty_mean
+        As for :func:`cross_entropy`; by default the mean divides by Σ weight of the elements that take part.
+    check : bool, optional
+        By default targets outside 0 to 1 are refused where values can be read for free (NumPy, CPU tensors outside a
+        trace). True also reads lazy arrays and accelerators, and checks options; inside a trace it is an error. False
+        reads nothing.
+    dtype : dtype or str, optional
+        Floating dtype that the logits are cast to before the arithmetic.
+
+    Returns
+    -------
+    loss : array
+        A 0-d array; of the logits' shape for reduction="none"; for "sum_and_weight" a tuple of two 0-d arrays. Of the
+        logits' library and device, and of their floating dtype, but float32 for float16 and bfloat16.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array, has a dtype that cannot be what it is for, or belongs to another library than the
+        logits. NumPy arrays may stand beside jax's and Dask's.
+    ValueError
+        If shapes do not fit (nothing is broadcast between logits and labels), a target is out of range, a number is out
+        of its bounds, arrays are on two devices, or an option cannot matter beside the others.
+
+    See Also
+    --------
+    binary_focal_loss : the same with easy examples weighing less.
+    cross_entropy : for one class out of several.
+
+    Notes
+    -----
+    - Right in both tails: the loss of logit 100 with target 1 is 3.7e-44, and so is its derivative. Values and
+      derivatives by logits are within 4 units in the last place for targets 0 and 1; for others within 4 u Σ of the
+      absolute values of their terms.
+    - Logits of +inf with target 1 and -inf with target 0 cost nothing, the other way round +inf.
+    - A target out of range that is not refused makes its element NaN, value and derivative.
+    - An element that takes no part has loss 0 and derivative 0, whatever its logit is.
+    - The derivative by a target holds at 0 and 1 too; it is 0 where a term is infinite. By a weight of 0 it is the
+      element's loss.
+
+    References
+    ----------
+    I. J. Good, "Rational decisions", 1952.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import binary_cross_entropy
+    >>> logits = np.asarray([[2.0, -100.0], [0.0, 1.0]])
+    >>> labels = np.asarray([[True, False], [False, True]])
+    >>> binary_cross_entropy(logits, labels, reduction="none")
+    array([[1.26928011e-01, 3.72007598e-44],
+           [6.93147181e-01, 3.13261688e-01]])
+    >>> binary_cross_entropy(logits, labels, pos_weight=np.asarray([1.0, 3.0]))
+    array(0.43996505)
+    """
+    return binary_cross_entropy_call(
+        logits,
+        labels,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
+def binary_focal_loss(
+    logits: Any,
+    labels: Any,
+    *,
+    gamma: Any = 2.0,
+    alpha: Any = None,
+    axis: int | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    pos_weight: Any = None,
+    label_smoothing: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Focal loss of logits against binary targets: cross-entropy in which what is already predicted well weighs less.
+
+    With p = sigmoid(x) an element costs ``α y' (1 - p)^γ (-log p) + (1 - α) (1 - y') p^γ (-log(1 - p))``, times its
+    weights; without ``alpha`` both halves count fully.
+
+    Parameters
+    ----------
+    logits, labels
+        As for :func:`binary_cross_entropy`.
+    gamma : float or array, default 2.0
+        γ, at least 0: a scalar, or the logits' number of dimensions with sizes equal or 1. 0 is cross-entropy.
+    alpha : float or array, optional
+        α, from 0 to 1, in the same shapes. A mean does not divide by it.
+    axis, where, ignore_index, weight, pos_weight, label_smoothing, reduction, denominator, empty_mean, check, dtype
+        As for :func:`binary_cross_entropy`.
+
+    Returns
+    -------
+    loss : array
+        As :func:`binary_cross_entropy`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`binary_cross_entropy`.
+
+    See Also
+    --------
+    binary_cross_entropy : has the notes on special values, which hold here too.
+
+    Notes
+    -----
+    - The powers are exponentials of γ log(1 - p) and γ log p: the hardest examples keep their gradients, and so does
+      γ between 0 and 1 where p is next to 1.
+    - Within 4 + γ g units in the last place for targets 0 and 1, g being the larger of -log p and -log(1 - p).
+
+    References
+    ----------
+    T.-Y. Lin et al., "Focal loss for dense object detection", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import binary_focal_loss
+    >>> binary_focal_loss(np.asarray([4.0, -4.0]), np.asarray([1, 1]), gamma=2.0, alpha=0.25, reduction="none")
+    array([1.46804430e-06, 9.68584823e-01])
+    """
+    return binary_focal_loss_call(
+        logits,
+        labels,
+        gamma=gamma,
+        alpha=alpha,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
+# -- the same calls, ready to be differentiated -----------------------------------------------------------------------
+
+
+def _checked(call: Call) -> Call:
+    """A call like an earlier one with its targets looked at."""
+    *static, (_, before) = call.static
+    in_bounds = given_labels.check_binary(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
+    return call if in_bounds == before else call._replace(static=(*static, ("in_bounds", in_bounds)))
+
+
+@remembered("logits", "labels", checked=_checked)
+def binary_cross_entropy_call(logits: Any, labels: Any, **options: Any) -> Call:
+    """A call of binary_cross_entropy, checked and laid out."""
+    return _binary(logits, labels, **options)
+
+
+@remembered("logits", "labels", checked=_checked)
+def binary_focal_loss_call(logits: Any, labels: Any, *, gamma: Any, alpha: Any, **options: Any) -> Call:
+    """A call of binary_focal_loss."""
+    if gamma is None:
+        raise ValueError("gamma must be a number or an array, got None; 0.0 is binary_cross_entropy")
+    focal = {"gamma": number("gamma", gamma, low=0.0), "alpha": number("alpha", alpha, low=0.0, high=1.0)}
+    return _binary(logits, labels, **focal, **options)
+
+
+def _binary(
+    logits: Any,
+    labels: Any,
+    *,
+    axis: Any,
+    where: Any,
+    ignore_index: Any,
+    weight: Any,
+    pos_weight: Any,
+    label_smoothing: Any,
+    reduction: str,
+    denominator: Any,
+    empty_mean: str,
+    check: bool | None,
+    dtype: Any,
+    **focal: Any,
+) -> Call:
+    reductions.check(reduction, denominator, empty_mean)
+    tristate("check", check)
+    options = {
+        "where": where,
+        "ignore_index": integer("ignore_index", ignore_index),
+        "weight": number("weight", weight),
+        "pos_weight": number("pos_weight", pos_weight, low=0.0),
+        "label_smoothing": number("label_smoothing", label_smoothing, low=0.0, high=1.0),
+        **focal,
+        "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
+    }
+    options = {name: x for name, x in options.items() if x is not None}
+    backend, adopted_arrays = adopted(logits=logits, labels=labels, **options)
+    given = dict(zip(("logits", "labels", *options), adopted_arrays, strict=True))
+    logits = given["logits"]
+    compute, _ = floating(backend, "logits", logits, dtype)
+    form = layout.elements(backend, logits)
+    place = layout.place_along("logits", logits, axis)
+    kind = given_labels.binary_kind(form, given["labels"], given.get("ignore_index"))
+    cast_options = {
+        name: cast(backend, name, x, compute)
+        for name, x in given.items()
+        if name not in {"logits", "labels", "where", "ignore_index"}
+    }
+    arguments = {**given, **cast_options}
+    if kind == "number":
+        arguments["labels"] = given["labels"] = backend.scalar(float(labels), logits, compute)
+    if isinstance(arguments.get("weight"), float):
+        arguments["weight"] = backend.scalar(arguments["weight"], logits, compute)
+    if "where" in options:
+        arguments["where"] = mask(backend, logits, arguments["where"])
+    ways = {"logits": form.whole, "labels": form.whole, "ignore_index": None, "denominator": None}
+    for name in ("where", "weight", "pos_weight", "label_smoothing", "gamma", "alpha"):
+        ways[name] = layout.per_element(form, name, arguments.get(name), place if name in _ALONG else None)
+    for name in ("ignore_index", "denominator"):
+        layout.scalar(form, name, arguments.get(name))
+    in_bounds = given_labels.check_binary(form, labels, arguments, ways, check=check)
+    if kind == "integer":
+        arguments |= given_labels.widened(backend, arguments["labels"], arguments.get("ignore_index"))
+    given_labels.check_options(backend, cast_options, check)
+    named = denominator if isinstance(denominator, str) else None
+    if named == "weight" and reduction in {"mean", "sum_and_weight"}:
+        given_labels.refuse_negative(
+            form, "weight", arguments, ways, partial(formula.taking_part, backend), check=check
+        )
+    total = arguments.pop("denominator", None)
+    arguments = {name: x for name, x in arguments.items() if x is not None}
+    plain = not {"where", "ignore_index", "weight"} & set(arguments)
+    return Call(
+        form,
+        arguments=arguments,
+        given=given,
+        denominator=total,
+        ways=tuple(ways[name] for name in arguments),
+        formula=formula,
+        ending=Loss(reductions.Reduction(reduction, named, empty_mean), plain=plain),
+        static=(
+            ("dtype", compute),
+            ("mass", "count" if named == "count" else "weight"),
+            ("in_bounds", in_bounds),
+        ),
+    )
+
+
+_ALONG = ("weight", "pos_weight")  # options that may have one value for each place along the axis
+
+CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
+    binary_cross_entropy: (binary_cross_entropy_call, formula),
+    binary_focal_loss: (binary_focal_loss_call, formula),
+}
