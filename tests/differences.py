@@ -6,6 +6,7 @@ derive. Functions take arrays of mpf by name and return one mpf.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from mpmath import mp, mpf
 from ulps import exactly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 Exact = Any  # an object array of mpf
-Function = Callable[[dict[str, Exact]], mpf] if TYPE_CHECKING else Any
+Function = Callable[[dict[str, Exact]], Any]
 
 STEP = mpf(10) ** -30
 
@@ -34,7 +35,8 @@ def gradient(function: Function, arrays: Mapping[str, Any], by: str) -> Exact:
     with mp.workdps(oracle.DIGITS):
         for at in np.ndindex(found.shape):
             if mp.isfinite(given[by][at]):
-                found[at] = _slope(lambda step, at=at: function({**given, by: _moved(given[by], at, step)}))
+                above, below = (function({**given, by: _moved(given[by], at, step)}) for step in (STEP, -STEP))
+                found[at] = mpf(0) if above == below else (above - below) / (2 * STEP)
     return found
 
 
@@ -45,11 +47,6 @@ def second(function: Function, arrays: Mapping[str, Any], by: str, vector: Any) 
         still = np.frompyfunc(lambda x, t: t if mp.isfinite(x) else mpf(0), 2, 1)(given[by], v)
         up, down = (gradient(function, {**given, by: given[by] + sign * STEP * still}, by) for sign in (1, -1))
         return np.asarray((up - down) / (2 * STEP), dtype=object)
-
-
-def _slope(function: Callable[[mpf], mpf]) -> mpf:
-    above, below = function(STEP), function(-STEP)
-    return mpf(0) if above == below else (above - below) / (2 * STEP)
 
 
 def _moved(array: Exact, at: tuple[int, ...], step: mpf) -> Exact:
