@@ -65,7 +65,8 @@ class Backend(generic.Backend):
         """Block by block; what has one value a row or a logit is written where it belongs."""
         if self.private:
             step = self.entries
-            if next(iter(operands.values())).shape[axis] > WIDE * step:
+            wide = next(iter(operands.values())).shape[axis] > WIDE * step
+            if wide and not getattr(function, "needs_whole_rows", False):
                 return pieces.evaluate(self, function, operands, axis=axis, step=step, **static)
             return super().evaluate(function, operands, axis=axis, **static)
         if not self.writable(operands):
