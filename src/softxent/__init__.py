@@ -1,7 +1,14 @@
 """Softmax and cross-entropy, written once against the Python array API standard."""
 
 from softxent.binary import binary_cross_entropy, binary_focal_loss
-from softxent.categorical import cross_entropy
+from softxent.categorical import (
+    cross_entropy,
+    cross_entropy_from_probs,
+    focal_loss,
+    generalized_cross_entropy,
+    nll_loss,
+    poly_loss,
+)
 from softxent.elementwise import log_sigmoid, logit, sigmoid, softplus
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
 from softxent.normalizers import log_softmax, logsumexp, softmax, softmin
@@ -14,6 +21,9 @@ __all__ = [
     "binary_cross_entropy",
     "binary_focal_loss",
     "cross_entropy",
+    "cross_entropy_from_probs",
+    "focal_loss",
+    "generalized_cross_entropy",
     "grad",
     "hessian_diagonal",
     "hvp",
@@ -21,7 +31,9 @@ __all__ = [
     "log_softmax",
     "logit",
     "logsumexp",
+    "nll_loss",
     "one_hot",
+    "poly_loss",
     "sigmoid",
     "smooth_labels",
     "softmax",

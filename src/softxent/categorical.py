@@ -10,6 +10,7 @@ from softxent.arguments import adopted, cast, floating, integer, mask, number, t
 from softxent.calls import Call, remembered
 from softxent.endings import Loss
 from softxent.formulas import cross_entropy as formula
+from softxent.formulas import probabilities
 from softxent.layout import Layout
 
 if TYPE_CHECKING:
@@ -179,6 +180,459 @@ def cross_entropy(
     ).value()
 
 
+def focal_loss(
+    logits: Any,
+    labels: Any,
+    *,
+    gamma: Any = 2.0,
+    alpha: Any = None,
+    axis: int | tuple[int, ...] | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: Any = None,
+    smoothing_prior: Any = None,
+    temperature: Any = None,
+    softcap: Any = None,
+    z_loss: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    aux: str | tuple[str, ...] | None = None,
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Cross-entropy in which classes that are already predicted well weigh less: (1 - p)^γ (-log p) at the label.
+
+    Of a distribution it is Σ_c q'_c w_c α_c (1 - p_c)^γ (-log p_c).
+
+    Parameters
+    ----------
+    logits, labels
+        As for :func:`cross_entropy`.
+    gamma : float or array, default 2.0
+        γ, at least 0: a scalar or one an example. 0 is cross-entropy.
+    alpha : array, optional
+        α, shape ``(C,)``: class weights that a mean does not divide by.
+    axis, where, ignore_index, weight, sample_weight, label_smoothing, smoothing_prior, temperature, softcap, z_loss, \
+    reduction, denominator, empty_mean, aux, check, dtype
+        As for :func:`cross_entropy`.
+
+    Returns
+    -------
+    loss : array
+        As :func:`cross_entropy`, and with ``aux`` the pair ``(loss, aux)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`cross_entropy`.
+
+    See Also
+    --------
+    cross_entropy : has the notes on special values, which hold here too.
+
+    Notes
+    -----
+    - (1 - p)^γ comes from 1 - p itself, of which no digit is lost: confident predictions keep their losses, the hardest
+      examples their gradients, and gradients are finite for every γ, 0 and those below 1 among them.
+    - Within 4 + g + γ log(1 / (1 - p)) units in the last place, g being the largest difference of logits that matters.
+
+    References
+    ----------
+    T.-Y. Lin et al., "Focal loss for dense object detection", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import focal_loss
+    >>> focal_loss(np.asarray([[4.0, 0.0], [0.0, 4.0]]), np.asarray([0, 0]), gamma=2.0, reduction="none")
+    array([5.87156972e-06, 3.87490724e+00])
+    """
+    return focal_loss_call(
+        logits,
+        labels,
+        gamma=gamma,
+        alpha=alpha,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        smoothing_prior=smoothing_prior,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        aux=aux,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
+def poly_loss(
+    logits: Any,
+    labels: Any,
+    *,
+    epsilon: Any = 2.0,
+    axis: int | tuple[int, ...] | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: Any = None,
+    smoothing_prior: Any = None,
+    temperature: Any = None,
+    softcap: Any = None,
+    z_loss: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    aux: str | tuple[str, ...] | None = None,
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Cross-entropy plus ε (1 - p) at the label: the first term of its expansion in 1 - p weighs 1 + ε.
+
+    Of a distribution it is Σ_c q'_c w_c (-log p_c + ε (1 - p_c)).
+
+    Parameters
+    ----------
+    logits, labels
+        As for :func:`cross_entropy`.
+    epsilon : float or array, default 2.0
+        ε, a scalar or one an example. 0 is cross-entropy.
+    axis, where, ignore_index, weight, sample_weight, label_smoothing, smoothing_prior, temperature, softcap, z_loss, \
+    reduction, denominator, empty_mean, aux, check, dtype
+        As for :func:`cross_entropy`.
+
+    Returns
+    -------
+    loss : array
+        As :func:`cross_entropy`, and with ``aux`` the pair ``(loss, aux)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`cross_entropy`.
+
+    See Also
+    --------
+    cross_entropy : has the notes on special values, which hold here too.
+
+    Notes
+    -----
+    - Within 4 + g units in the last place where ε is not negative, g being the largest difference of logits that
+      matters.
+
+    References
+    ----------
+    Z. Leng et al., "PolyLoss: a polynomial expansion perspective of classification loss functions", 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import poly_loss
+    >>> poly_loss(np.asarray([[4.0, 0.0], [0.0, 4.0]]), np.asarray([0, 0]), epsilon=1.0, reduction="none")
+    array([0.03613614, 5.00016372])
+    """
+    return poly_loss_call(
+        logits,
+        labels,
+        epsilon=epsilon,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        smoothing_prior=smoothing_prior,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        aux=aux,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
+def generalized_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    q: Any = 0.7,
+    axis: int | tuple[int, ...] | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: Any = None,
+    smoothing_prior: Any = None,
+    temperature: Any = None,
+    softcap: Any = None,
+    z_loss: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    aux: str | tuple[str, ...] | None = None,
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """A bounded loss for labels that may be wrong: (1 - p^q) / q at the label.
+
+    For q to 0 it becomes cross-entropy, for q = 1 it is 1 - p. Of a distribution it is Σ_c q'_c w_c (1 - p_c^q) / q.
+
+    Parameters
+    ----------
+    logits, labels
+        As for :func:`cross_entropy`.
+    q : float or array, default 0.7
+        Greater than 0 and at most 1: a scalar or one an example.
+    axis, where, ignore_index, weight, sample_weight, label_smoothing, smoothing_prior, temperature, softcap, z_loss, \
+    reduction, denominator, empty_mean, aux, check, dtype
+        As for :func:`cross_entropy`.
+
+    Returns
+    -------
+    loss : array
+        As :func:`cross_entropy`, and with ``aux`` the pair ``(loss, aux)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`cross_entropy`.
+
+    See Also
+    --------
+    cross_entropy : has the notes on special values, which hold here too.
+
+    Notes
+    -----
+    - A label on a logit of -inf, or on a class dropped by ``where``, costs 1 / q: the largest loss there is.
+    - Within 4 + g units in the last place, g being the largest difference of logits that matters.
+
+    References
+    ----------
+    Z. Zhang, M. R. Sabuncu, "Generalized cross entropy loss for training deep neural networks with noisy labels", 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import generalized_cross_entropy
+    >>> generalized_cross_entropy(np.asarray([[4.0, 0.0], [0.0, 4.0]]), np.asarray([0, 0]), reduction="none")
+    array([0.01803512, 1.34279663])
+    """
+    return generalized_cross_entropy_call(
+        logits,
+        labels,
+        q=q,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        smoothing_prior=smoothing_prior,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        aux=aux,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
+def nll_loss(
+    log_probs: Any,
+    labels: Any,
+    *,
+    axis: int | tuple[int, ...] | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: Any = None,
+    smoothing_prior: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Cross-entropy of log-probabilities as they are: minus that of the label, or -Σ_c q_c log_probs_c.
+
+    Parameters
+    ----------
+    log_probs : array
+        Log-probabilities, shape ``(..., C, ...)`` with the C classes along ``axis``; any real dtype. ``(C,)`` is a
+        single example.
+    labels : array or int
+        Class indices or distributions, as for :func:`cross_entropy`.
+    axis, ignore_index, weight, sample_weight, label_smoothing, smoothing_prior
+        As for :func:`cross_entropy`.
+    reduction, denominator, empty_mean, check
+        As for :func:`cross_entropy`.
+    where : bool or array of bool, optional
+        As for :func:`cross_entropy`; a class that it drops costs nothing, and the others are not normalised anew.
+    dtype : dtype or str, optional
+        Floating dtype that the log-probabilities are cast to before the arithmetic.
+
+    Returns
+    -------
+    loss : array
+        A 0-d array; of the batch shape for reduction="none"; for "sum_and_weight" a tuple of two 0-d arrays. float32
+        for float16 and bfloat16.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`cross_entropy`.
+
+    See Also
+    --------
+    cross_entropy : of logits, whose small losses are not lost in log-probabilities rounded to 0.
+    cross_entropy_from_probs : of probabilities.
+
+    Notes
+    -----
+    - Nothing is normalised: what does not add up to 1 is taken as it is.
+    - -inf at the label costs +inf; a class of target 0 costs nothing, also at -inf.
+    - The derivative by a log-probability is minus the target, times the weights.
+
+    References
+    ----------
+    C. M. Bishop, "Pattern recognition and machine learning", 2006, section 4.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import log_softmax, nll_loss
+    >>> nll_loss(log_softmax(np.asarray([[2.0, 0.0], [0.0, 1.0]])), np.asarray([0, 0]), reduction="none")
+    array([0.12692801, 1.31326169])
+    """
+    return nll_loss_call(
+        log_probs,
+        labels,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        smoothing_prior=smoothing_prior,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
+def cross_entropy_from_probs(
+    probs: Any,
+    labels: Any,
+    *,
+    eps: Any = None,
+    axis: int | tuple[int, ...] | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: Any = None,
+    smoothing_prior: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Cross-entropy of probabilities as they are: -log p of the label, or -Σ_c q_c log p_c.
+
+    It is what ``mean(-sum(y * log(p), axis=1))`` computes, with 0 · log 0 = 0. From logits use :func:`cross_entropy`,
+    which keeps the digits that probabilities have lost.
+
+    Parameters
+    ----------
+    probs : array
+        Probabilities, shape ``(..., C, ...)`` with the C classes along ``axis``; any real dtype. ``(C,)`` is a single
+        example.
+    labels : array or int
+        Class indices or distributions, as for :func:`cross_entropy`.
+    eps : float or 0-d array, optional
+        Clip probabilities to ``[eps, 1 - eps]``, with derivative 0 where that changes them. None clips nothing.
+    axis, ignore_index, weight, sample_weight, label_smoothing, smoothing_prior
+        As for :func:`cross_entropy`.
+    reduction, denominator, empty_mean, check
+        As for :func:`cross_entropy`.
+    where : bool or array of bool, optional
+        As for :func:`cross_entropy`; a class that it drops costs nothing, and the others are not normalised anew.
+    dtype : dtype or str, optional
+        Floating dtype that the probabilities are cast to before the arithmetic.
+
+    Returns
+    -------
+    loss : array
+        A 0-d array; of the batch shape for reduction="none"; for "sum_and_weight" a tuple of two 0-d arrays. float32
+        for float16 and bfloat16.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`cross_entropy`.
+
+    See Also
+    --------
+    cross_entropy : of logits.
+    nll_loss : of log-probabilities.
+
+    Notes
+    -----
+    - Nothing is normalised or clipped unasked: p = 0 on the target costs +inf, p < 0 is NaN, and what does not add up
+      to 1 is taken as it is.
+    - The derivative by p is -w q / p: 0 for a class of target 0, also at p = 0, and -inf at p = 0 on the target.
+    - Within 4 units in the last place for a label, and 4 u Σ of the absolute values of the terms for a distribution.
+
+    References
+    ----------
+    C. M. Bishop, "Pattern recognition and machine learning", 2006, section 4.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import cross_entropy_from_probs
+    >>> p, y = np.asarray([[0.5, 0.5, 0.0], [0.25, 0.0, 0.75]]), np.asarray([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    >>> cross_entropy_from_probs(p, y)
+    array(1.03972077)
+    """
+    return cross_entropy_from_probs_call(
+        probs,
+        labels,
+        eps=eps,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        smoothing_prior=smoothing_prior,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
 def _checked(call: Call) -> Call:
     """A call like an earlier one with its labels looked at."""
     *static, (_, before) = call.static
@@ -188,8 +642,52 @@ def _checked(call: Call) -> Call:
 
 
 @remembered("logits", "labels", checked=_checked)
-def cross_entropy_call(
-    logits: Any,
+def cross_entropy_call(logits: Any, labels: Any, **options: Any) -> Call:
+    """A call of cross_entropy, checked and laid out, ready to be differentiated."""
+    return _categorical("logits", logits, labels, **options)
+
+
+@remembered("logits", "labels", checked=_checked)
+def focal_loss_call(logits: Any, labels: Any, *, gamma: Any, **options: Any) -> Call:
+    """A call of focal_loss."""
+    return _categorical("logits", logits, labels, gamma=_needed("gamma", gamma, low=0.0), **options)
+
+
+@remembered("logits", "labels", checked=_checked)
+def poly_loss_call(logits: Any, labels: Any, *, epsilon: Any, **options: Any) -> Call:
+    """A call of poly_loss."""
+    return _categorical("logits", logits, labels, epsilon=_needed("epsilon", epsilon), **options)
+
+
+@remembered("logits", "labels", checked=_checked)
+def generalized_cross_entropy_call(logits: Any, labels: Any, *, q: Any, **options: Any) -> Call:
+    """A call of generalized_cross_entropy."""
+    return _categorical("logits", logits, labels, q=_needed("q", q, low=0.0, high=1.0, above=True), **options)
+
+
+@remembered("log_probs", "labels", checked=_checked)
+def nll_loss_call(log_probs: Any, labels: Any, **options: Any) -> Call:
+    """A call of nll_loss."""
+    return _categorical("log_probs", log_probs, labels, **options)
+
+
+@remembered("probs", "labels", checked=_checked)
+def cross_entropy_from_probs_call(probs: Any, labels: Any, *, eps: Any, **options: Any) -> Call:
+    """A call of cross_entropy_from_probs."""
+    return _categorical("probs", probs, labels, eps=number("eps", eps, low=0.0, high=0.5, above=True), **options)
+
+
+def _needed(name: str, value: Any, **bounds: Any) -> Any:
+    """A parameter that has to be there."""
+    if value is None:
+        msg = f"{name} must be a number or an array, got None; without it there is cross_entropy"
+        raise ValueError(msg)
+    return number(name, value, **bounds)
+
+
+def _categorical(
+    name: str,
+    x: Any,
     labels: Any,
     *,
     axis: Any,
@@ -199,17 +697,19 @@ def cross_entropy_call(
     sample_weight: Any,
     label_smoothing: Any,
     smoothing_prior: Any,
-    temperature: Any,
-    softcap: Any,
-    z_loss: Any,
     reduction: str,
     denominator: Any,
     empty_mean: str,
-    aux: Any,
     check: bool | None,
     dtype: Any,
+    alpha: Any = None,
+    temperature: Any = None,
+    softcap: Any = None,
+    z_loss: Any = None,
+    aux: Any = None,
+    **parameter: Any,
 ) -> Call:
-    """A call of cross_entropy, checked and laid out, ready to be differentiated."""
+    """A call of a loss of ``x``, which is called ``name``: logits, probs or log_probs."""
     reductions.check(reduction, denominator, empty_mean)
     wanted = _wanted(aux, z_loss)
     tristate("check", check)
@@ -217,38 +717,40 @@ def cross_entropy_call(
         "where": where,
         "ignore_index": integer("ignore_index", ignore_index),
         "weight": weight,
+        "alpha": alpha,
         "sample_weight": number("sample_weight", sample_weight),
         "label_smoothing": number("label_smoothing", label_smoothing, low=0.0, high=1.0),
         "smoothing_prior": smoothing_prior,
         "temperature": number("temperature", temperature, low=0.0, above=True),
         "softcap": number("softcap", softcap, low=0.0, above=True),
         "z_loss": number("z_loss", z_loss),
+        **parameter,
         "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
     }
     options = {name: x for name, x in options.items() if x is not None}
-    backend, adopted_arrays = adopted(logits=logits, labels=labels, **options)
-    given = dict(zip(("logits", "labels", *options), adopted_arrays, strict=True))
-    logits = given["logits"]
-    compute, _ = floating(backend, "logits", logits, dtype)
-    form = layout.aligned(backend, "logits", logits, axis)
-    hard = given_labels.is_hard(form, given["labels"])
+    backend, adopted_arrays = adopted(**{name: x, "labels": labels, **options})
+    given = dict(zip((name, "labels", *options), adopted_arrays, strict=True))
+    x = given[name]
+    compute, _ = floating(backend, name, x, dtype)
+    form = layout.aligned(backend, name, x, axis)
+    hard = given_labels.is_hard(form, given["labels"], name)
     if not hard:
         given_labels.refuse_beside_distributions(ignore_index=given.get("ignore_index"))
     if smoothing_prior is not None and label_smoothing is None:
         msg = "smoothing_prior must come with label_smoothing, got none; pass both"
         raise ValueError(msg)
-    cast_options = {name: cast(backend, name, x, compute) for name, x in given.items() if name in _CAST}
+    cast_options = {name: cast(backend, name, option, compute) for name, option in given.items() if name in _CAST}
     arguments = {**given, **cast_options}
     if isinstance(arguments.get("sample_weight"), float):
-        arguments["sample_weight"] = backend.scalar(arguments["sample_weight"], logits, compute)
+        arguments["sample_weight"] = backend.scalar(arguments["sample_weight"], x, compute)
     if "where" in options:
-        arguments["where"] = mask(backend, logits, arguments["where"])
-    ways = {"logits": form.whole, "labels": Layout.per_row if hard else form.whole}
+        arguments["where"] = mask(backend, x, arguments["where"])
+    ways = {name: form.whole, "labels": Layout.per_row if hard else form.whole}
     ways |= {name: way(form, name, arguments[name]) for name, way in _WAYS.items() if name in options}
     in_bounds = hard and given_labels.check_range(form, labels, arguments, ways, check=check)
     if hard:
         ignore_index = arguments.get("ignore_index")
-        arguments |= given_labels.comparable(form, logits, labels, arguments["labels"], ignore_index)
+        arguments |= given_labels.comparable(form, x, labels, arguments["labels"], ignore_index)
     elif check:
         given_labels.check_distributions(form, arguments, ways, compute)
     given_labels.check_options(backend, cast_options, check)
@@ -257,25 +759,21 @@ def cross_entropy_call(
         taking_part = given_labels.rows_taking_part(form, hard=hard)
         given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
     total = arguments.pop("denominator", None)
-    arguments = {name: x for name, x in arguments.items() if x is not None}
-    plain = (
-        hard
-        and form.size > 0
-        and all(name not in arguments for name in ("where", "ignore_index", "weight", "sample_weight"))
-    )
+    arguments = {name: argument for name, argument in arguments.items() if argument is not None}
+    plain = hard and form.size > 0 and not {"where", "ignore_index", "weight", "sample_weight"} & set(arguments)
     return Call(
         form,
         arguments=arguments,
         given=given,
         denominator=total,
         ways=tuple(ways.get(name) for name in arguments),
-        formula=formula,
+        formula=formula if name == "logits" else probabilities,
         ending=Loss(reductions.Reduction(reduction, named, empty_mean), wanted, beside=aux is not None, plain=plain),
         static=(
             ("dtype", compute),
             ("hard", hard),
             ("mass", "count" if named == "count" else "weight"),
-            ("aux", wanted),
+            *((("aux", wanted),) if name == "logits" else ()),
             ("in_bounds", in_bounds),
         ),
         by_products=bool(wanted),
@@ -287,12 +785,17 @@ def cross_entropy_call(
 _CAST = frozenset(
     {
         "weight",
+        "alpha",
         "sample_weight",
         "label_smoothing",
         "smoothing_prior",
         "temperature",
         "softcap",
         "z_loss",
+        "gamma",
+        "epsilon",
+        "q",
+        "eps",
         "denominator",
     }
 )
@@ -301,12 +804,17 @@ _CAST = frozenset(
 _WAYS: dict[str, Callable[[Layout, str, Any], Any]] = {
     "where": layout.example_or_class_mask,
     "weight": layout.per_class,
+    "alpha": layout.per_class,
     "sample_weight": layout.per_example,
     "label_smoothing": layout.per_example,
     "smoothing_prior": layout.per_class,
     "temperature": layout.per_example_or_class,
     "softcap": layout.scalar,
     "z_loss": layout.scalar,
+    "gamma": layout.per_example,
+    "epsilon": layout.per_example,
+    "q": layout.per_example,
+    "eps": layout.scalar,
     "denominator": layout.scalar,
     "ignore_index": layout.scalar,
 }
@@ -323,4 +831,11 @@ def _wanted(aux: Any, z_loss: Any) -> tuple[str, ...]:
     return names
 
 
-CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {cross_entropy: (cross_entropy_call, formula)}
+CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
+    cross_entropy: (cross_entropy_call, formula),
+    cross_entropy_from_probs: (cross_entropy_from_probs_call, probabilities),
+    focal_loss: (focal_loss_call, formula),
+    generalized_cross_entropy: (generalized_cross_entropy_call, formula),
+    nll_loss: (nll_loss_call, probabilities),
+    poly_loss: (poly_loss_call, formula),
+}

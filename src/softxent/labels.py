@@ -30,11 +30,11 @@ _IGNORED, _INVALID = -1, -2
 # -- kind and shape ---------------------------------------------------------------------------------------------------
 
 
-def is_hard(form: Layout, labels: Any) -> bool:
+def is_hard(form: Layout, labels: Any, name: str = "logits") -> bool:
     """Whether labels are class indices (an integer dtype) or distributions (floating); their shape is checked."""
     if labels is None or isinstance(labels, Real):
         if isinstance(labels, bool) or not isinstance(labels, Integral):
-            msg = f"labels must be an array, or an int for unbatched logits, got {labels!r}; class indices are integers"
+            msg = f"labels must be an array, or an int for unbatched {name}, got {labels!r}; class indices are integers"
             raise TypeError(msg)
         if form.batch_axes:
             msg = (
@@ -46,7 +46,7 @@ def is_hard(form: Layout, labels: Any) -> bool:
     if kind == "integer":
         _check_index_shape(form, shape)
     elif kind == "floating":
-        _check_distribution_shape(form, shape)
+        _check_distribution_shape(form, shape, name)
     else:
         hint = (
             "cast them to an integer dtype if they name two classes" if kind == "bool" else "class indices are integers"
@@ -70,7 +70,7 @@ def _check_index_shape(form: Layout, shape: tuple[Any, ...]) -> None:
     raise ValueError(msg)
 
 
-def _check_distribution_shape(form: Layout, shape: tuple[Any, ...]) -> None:
+def _check_distribution_shape(form: Layout, shape: tuple[Any, ...], name: str) -> None:
     if same(shape, form.shape):
         return
     indices = same(shape, form.batch_shape)
@@ -79,7 +79,8 @@ def _check_distribution_shape(form: Layout, shape: tuple[Any, ...]) -> None:
         if indices
         else "pass one probability a class; nothing is broadcast"
     )
-    msg = f"floating labels must have the logits' shape {form.shape}, got {shape}; {hint}"
+    expected = f"the logits' shape {form.shape}" if name == "logits" else f"the shape of {name}, {form.shape}"
+    msg = f"floating labels must have {expected}, got {shape}; {hint}"
     raise ValueError(msg)
 
 

@@ -15,26 +15,30 @@ from typing import Any
 
 from softxent.formulas import loss_rows
 from softxent.formulas.by_products import entropy, margin
-from softxent.formulas.log_softmax import less_share, logarithms
+from softxent.formulas.costs import PARAMETERS, Cost
+from softxent.formulas.log_softmax import less_share
 from softxent.formulas.logits import CapDerivatives, by_temperature, cap_derivatives, over, tempered
 from softxent.formulas.logsumexp import log_of_sum
 from softxent.formulas.loss_rows import (
     AgainstLabel,
     Rows,
     beside,
+    cost_of,
     finite_where,
     label_of,
+    lacking_of,
     laid_out,
+    likelihood,
     mass_of,
     opposed,
     per_unit,
     share_of,
-    surprise,
     target_log_probability,
+    times,
     validated,
 )
 from softxent.formulas.participation import both, constant_where_idle, only
-from softxent.formulas.shift import Shifted, probabilities, shifted, shortfall, spread, variances
+from softxent.formulas.shift import Shifted, centred, probabilities, shifted, shortfall, spread, variances
 from softxent.formulas.targets import at_label, divisor, product, smoothing_pullbacks
 
 Array = Any
@@ -47,12 +51,14 @@ COTANGENTS = {
         "logits",
         "labels",
         "weight",
+        "alpha",
         "sample_weight",
         "label_smoothing",
         "smoothing_prior",
         "temperature",
         "softcap",
         "z_loss",
+        *PARAMETERS,
     },
     "g_mass": {"labels", "weight", "sample_weight"},
 }
@@ -169,8 +175,11 @@ def differentiated(
         by_lse = of_normaliser(ops, r, log_z, factor, z_loss)
     if {"logits", "temperature", "softcap"} & set(by):
         rules |= pulled_to_logits(ops, r, c, factor, by_lse, axis, options.get("softcap"))
-    if {"labels", "weight", "label_smoothing", "smoothing_prior"} & set(by):
+    if {"labels", "weight", "alpha", "label_smoothing", "smoothing_prior"} & set(by):
         rules |= pulled_to_target(ops, r, c, factor, g_share, axis, **options)
+    cost = r.cost
+    if cost is not None:
+        rules |= dict.fromkeys(PARAMETERS, lambda: by_parameter(ops, r, cost(likelihood(ops, c, axis)), factor, axis))
     rules["sample_weight"] = lambda: by_sample_weight(
         ops, logits, labels, g, g_mass, sample_weight, z_loss, mass=mass, axis=axis, dtype=dtype, **options
     )
@@ -218,15 +227,13 @@ def against(
     ops: Any, r: Rows, c: AgainstLabel | Shifted, factor: Array, by_lse: Array | None, axis: int
 ) -> tuple[Array, Array | None]:
     """A p - a + 2 λ W lse p, times the factor, 0 for what takes no part; and its entry at the label, if it has one."""
+    slope = None if r.cost is None else r.cost(likelihood(ops, c, axis)).slope
     if not isinstance(c, AgainstLabel):
         p = probabilities(ops, c, axis)
-        dz = factor * less_share(ops, -costing(ops, r, c), c, p, axis)
+        dz = factor * less_share(ops, -times(slope, costing(ops, r, c)), c, p, axis)
         return only(ops, r.kept, dz if by_lse is None else dz + by_lse * p), None
-    own = factor if r.share is None else factor * r.share
-    lacking = c.rest / c.total
-    if c.lead is not None:  # the same number, differentiated otherwise
-        lacking = ops.where(c.rest < 1, lacking, 1.0 - c.own / c.total)
-    at = 0.0 - own * lacking
+    own = times(slope, factor if r.worth is None else factor * r.worth)
+    at = 0.0 - own * lacking_of(ops, c)
     if by_lse is not None:
         at = at + by_lse * (c.own / c.total)
         own = own + by_lse
@@ -260,22 +267,25 @@ def pulled_to_target(
     *,
     where: Array | None = None,
     weight: Array | None = None,
+    alpha: Array | None = None,
     label_smoothing: Array | float | None = None,
     smoothing_prior: Array | None = None,
     **_: Any,
 ) -> dict[str, Callable[[], Array]]:
-    """Derivatives by what makes the target: -log p by a, 0 where it is infinite, and ``g_share`` by W."""
-    if r.a is None:  # a label and nothing else: its weight
-        cost = surprise(r, c)
-        by_share = factor * ops.where(ops.isinf(cost), 0.0, cost) + g_share
-        return {
-            "weight": lambda: only(
-                ops, r.present, ops.put_along_axis(ops.zeros_like(r.x), r.label, by_share, axis=axis)
-            )
-        }
-    cost = 0.0 - logarithms(ops, c, axis)
-    by_a = factor * ops.where(ops.isinf(cost), 0.0, cost)
-    by_smoothed = by_a if weight is None else product(ops, by_a, weight)
+    """Derivatives by what makes the target: the cost by a, 0 where it is infinite, and ``g_share`` by W."""
+    cost = cost_of(ops, r, c, axis)
+    by_a = validated(r, factor * ops.where(ops.isinf(cost), 0.0, cost))
+    if r.a is None:  # a label and nothing else: its weights
+
+        def of_label(by: Array) -> Array:
+            return only(ops, r.present, ops.put_along_axis(ops.zeros_like(r.x), r.label, by, axis=axis))
+
+        def by_class(factor: Array | None) -> Array:
+            return by_a if factor is None else by_a * ops.take_along_axis(factor, r.label, axis=axis)
+
+        return {"weight": lambda: of_label(by_class(alpha) + g_share), "alpha": lambda: of_label(by_class(weight))}
+    by_weighted = by_a if alpha is None else product(ops, by_a, alpha)
+    by_smoothed = by_weighted if weight is None else product(ops, by_weighted, weight)
     total = divisor(ops, ops.sum(r.q, axis=axis, keepdims=True))
     rules: dict[str, Callable[[], Array]] = {}
     if label_smoothing is not None:
@@ -288,13 +298,25 @@ def pulled_to_target(
         by_q = kept * by_smoothed
         return by_q if weight is None else by_q + g_share * (weight - r.share) / total
 
-    rules |= {"labels": by_labels, "weight": lambda: r.target * by_a + g_share * (r.q / total)}
+    rules |= {
+        "labels": by_labels,
+        "weight": lambda: r.target * by_weighted + g_share * (r.q / total),
+        "alpha": lambda: (r.target if weight is None else product(ops, r.target, weight)) * by_a,
+    }
     return {name: only_present(ops, r, rule) for name, rule in rules.items()}
 
 
 def only_present(ops: Any, r: Rows, rule: Callable[[], Array]) -> Callable[[], Array]:
     """A rule, 0 in rows that take no part."""
     return lambda: only(ops, r.present, rule())
+
+
+def by_parameter(ops: Any, r: Rows, cost: Cost, factor: Array, axis: int) -> Array:
+    """Derivative by the parameter of a cost, 0 where that is infinite."""
+    by_cost = ops.where(ops.isinf(cost.of), 0.0, cost.by_parameter)
+    if r.a is None:
+        return only(ops, r.present, factor * times(r.worth, by_cost))
+    return only(ops, r.present, factor * ops.sum(r.a * by_cost, axis=axis, keepdims=True))
 
 
 def by_sample_weight(
@@ -333,7 +355,7 @@ def hvp(
     """The Hessian of g · loss by the logits, times a vector."""
     if logits.shape[axis] == 0:
         return ops.astype(logits, given["dtype"])
-    r, s, p, factor, of_spread, by_lse = second_order(ops, logits, labels, z_loss=z_loss, axis=axis, **given)
+    r, s, p, factor, of_spread, by_lse, bent = second_order(ops, logits, labels, z_loss=z_loss, axis=axis, **given)
     v = only(ops, r.kept, ops.astype(vector, p.dtype, copy=False))
     cap = cap_slopes(ops, r, given.get("softcap"))
     t = over(v if cap is None else cap.pulled(v), r.heat)
@@ -341,6 +363,9 @@ def hvp(
     if z_loss is not None:
         of_square = 2.0 * factor * z_loss * share_of(ops, r, factor)
         hz = hz + of_square * p * ops.sum(p * t, axis=axis, keepdims=True)
+    if bent is not None:
+        t, mean = centred(ops, t, p, s.lead, axis)
+        hz = hz + less_share(ops, bent * (t - mean), s, p, axis)
     hx = over(hz, r.heat)
     if cap is not None:
         dz, _ = against(ops, r, opposed(ops, r, axis), factor, by_lse, axis)
@@ -354,10 +379,14 @@ def hessian_diagonal(
     """Second derivatives of g · loss by each logit."""
     if logits.shape[axis] == 0:
         return ops.astype(logits, given["dtype"])
-    r, s, p, factor, of_spread, by_lse = second_order(ops, logits, labels, z_loss=z_loss, axis=axis, **given)
+    r, s, p, factor, of_spread, by_lse, bent = second_order(ops, logits, labels, z_loss=z_loss, axis=axis, **given)
     hz = of_spread * variances(ops, p, s.lead, shortfall(s), axis)
     if z_loss is not None:
         hz = hz + 2.0 * factor * z_loss * share_of(ops, r, factor) * p * p
+    if bent is not None:
+        lacking = ops.put_along_axis(1.0 - p, s.lead, shortfall(s), axis=axis)
+        others = ops.sum(bent, axis=axis, keepdims=True) - bent
+        hz = hz + p * p * others + lacking * lacking * bent
     hx = over(over(hz, r.heat), r.heat)
     cap = cap_slopes(ops, r, given.get("softcap"))
     if cap is not None:
@@ -378,13 +407,31 @@ def second_order(
     mass: str,  # noqa: ARG001 - does not depend on the logits
     aux: tuple[str, ...] = (),  # noqa: ARG001 - only the loss is differentiated
     **options: Any,
-) -> tuple[Rows, Shifted, Array, Array, Array, Array | None]:
-    """What both need: rows, shifted logits, p, the factor, what diag(p) - p pᵀ is multiplied by, and 2 λ W lse."""
+) -> tuple[Rows, Shifted, Array, Array, Array, Array | None, Array | None]:
+    """What both need of rows and shifted logits, and what they multiply.
+
+    These are p, the factor, what diag(p) - p pᵀ is multiplied by, 2 λ W lse, and a · bend of the costs.
+    """
     r, factor = weighed(ops, logits, labels, g, sample_weight, axis=axis, **options)
     s = shifted(ops, r.x, axis, r.temperature)
-    all_a = share_of(ops, r, factor) if r.a is None else ops.sum(costing(ops, r, s), axis=axis, keepdims=True)
+    bent: Any = None
+    if r.cost is not None:
+        cost = r.cost(likelihood(ops, s, axis))
+        a = costing(ops, r, s) if r.a is not None else of_label_alone(ops, r, axis)
+        all_a = ops.sum(a * cost.slope, axis=axis, keepdims=True)
+        bent = factor * a * cost.bend
+    elif r.a is None:
+        all_a = share_of(ops, r, factor)
+    else:
+        all_a = ops.sum(costing(ops, r, s), axis=axis, keepdims=True)
     of_spread, by_lse = factor * all_a, None
     if z_loss is not None:
         by_lse = of_normaliser(ops, r, log_of_sum(ops, r.x, axis, r.temperature), factor, z_loss)
         of_spread = of_spread + by_lse
-    return r, s, probabilities(ops, s, axis), factor, of_spread, by_lse
+    return r, s, probabilities(ops, s, axis), factor, of_spread, by_lse, bent
+
+
+def of_label_alone(ops: Any, r: Rows, axis: int) -> Array:
+    """What each class's cost is multiplied by where the target is a label."""
+    one = ops.ones_like(ops.take_along_axis(r.x, r.label, axis=axis))
+    return ops.put_along_axis(ops.zeros_like(r.x), r.label, times(r.worth, one), axis=axis)

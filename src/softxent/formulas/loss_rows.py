@@ -4,11 +4,12 @@ from collections.abc import Callable
 from math import inf, nan
 from typing import Any, NamedTuple
 
+from softxent.formulas.costs import PARAMETERS, Cost, Likelihood
 from softxent.formulas.log_softmax import logarithms
 from softxent.formulas.logits import capped, masked, masked_temperature, tempered, varies
 from softxent.formulas.logsumexp import log_of_sum
 from softxent.formulas.participation import both, only, present_rows
-from softxent.formulas.shift import Shifted, shifted
+from softxent.formulas.shift import Shifted, probabilities, shifted, shortfall
 from softxent.formulas.targets import divisor, in_range, product, smoothed
 
 Array = Any
@@ -29,8 +30,10 @@ class Rows(NamedTuple):
     validity: Array | None  # 1, and NaN for a label that is none
     q: Array | None  # the target; None if it is a label and not smoothed
     target: Array | None  # q', smoothed
-    a: Array | None  # w · q'
+    a: Array | None  # what each class's cost is multiplied by: w · α · q'
+    worth: Array | None  # the same of a label alone; None if that is 1
     share: Array | None  # W = Σ w q / Σ q; None without class weights, where it is 1
+    cost: Callable[[Likelihood], Cost] | None  # what a class costs; None if that is its surprise
 
 
 class AgainstLabel(NamedTuple):
@@ -54,6 +57,7 @@ def laid_out(
     where: Array | None = None,
     ignore_index: Array | int | None = None,
     weight: Array | None = None,
+    alpha: Array | None = None,
     label_smoothing: Array | float | None = None,
     smoothing_prior: Array | None = None,
     temperature: Array | float | None = None,
@@ -64,10 +68,12 @@ def laid_out(
     dtype: Any,
     active: Array | None = None,
     steady: Callable[[Any], Any] = lambda operand: operand,
+    **parameters: Array | float,
 ) -> Rows:
     """The rows of a call; ``active`` leaves out further ones, and what ``steady`` makes constants has no derivative.
 
-    ``in_bounds`` says that the labels that take part are known to be classes.
+    ``in_bounds`` says that the labels that take part are known to be classes. Of ``parameters`` there is one at most:
+    it makes a cost of ``costs``.
     """
     raw = ops.astype(logits, dtype, copy=False)
     present = both(active, present_rows(ops, labels, where, ignore_index, hard=hard, axis=axis))
@@ -83,9 +89,11 @@ def laid_out(
     label: Any = None
     valid: Any = None
     share: Any = None
+    worth: Any = None
     if hard:
         label, valid = class_of(ops, labels, present, ops.classes(x, axis), in_bounds=in_bounds)
         share = None if weight is None else steady(ops.take_along_axis(weight, label, axis=axis))
+        worth = share if alpha is None else times(share, steady(ops.take_along_axis(alpha, label, axis=axis)))
         q = None if label_smoothing is None else ops.put_along_axis(ops.zeros_like(x), label, 1.0, axis=axis)
     else:
         q = ops.astype(labels, dtype, copy=False)
@@ -94,14 +102,45 @@ def laid_out(
     target = q
     if label_smoothing is not None:
         target = smoothed(ops, q, label_smoothing, where=where, prior=smoothing_prior, axis=axis)
-    a = target if target is None or weight is None else product(ops, target, weight)
+    a = target
+    for factor in (weight, alpha):
+        a = a if a is None or factor is None else product(ops, a, factor)
 
     # A label out of range makes its row NaN by a product, so that its derivative is NaN as well.
     validity = None
     if valid is not None:
         one = ops.full_like(labels, 1.0, dtype=dtype)
         validity = ops.where(valid if present is None else valid | ~present, one, nan)
-    return Rows(raw, bounded, x, of_rows, heat, kept, present, label, valid, validity, q, target, steady(a), share)
+    return Rows(
+        given=raw,
+        capped=bounded,
+        x=x,
+        temperature=of_rows,
+        heat=heat,
+        kept=kept,
+        present=present,
+        label=label,
+        valid=valid,
+        validity=validity,
+        q=q,
+        target=target,
+        a=steady(a),
+        worth=worth,
+        share=share,
+        cost=costing(ops, {name: steady(x) for name, x in parameters.items()}),
+    )
+
+
+def costing(ops: Any, parameters: dict[str, Array | float]) -> Callable[[Likelihood], Cost] | None:
+    """What a class costs, by the one parameter given; its surprise, if there is none."""
+    for name, parameter in parameters.items():
+        return lambda likelihood: PARAMETERS[name](ops, likelihood, parameter)
+    return None
+
+
+def times(factor: Array | None, y: Array) -> Array:
+    """A product with a factor that may be absent."""
+    return y if factor is None else factor * y
 
 
 def class_of(
@@ -209,14 +248,50 @@ def surprise(r: Rows, c: AgainstLabel) -> Array:
     return validated(r, c.log_total - c.gap)
 
 
+def likelihood(ops: Any, c: Any, axis: int) -> Likelihood:
+    """Of the label, or of every class where the target is a distribution."""
+    if isinstance(c, AgainstLabel):
+        p, lacking = c.own / c.total, lacking_of(ops, c)
+        return Likelihood(c.log_total - c.gap, p, lacking)
+    p = probabilities(ops, c, axis)
+    return Likelihood(0.0 - logarithms(ops, c, axis), p, ops.put_along_axis(1.0 - p, c.lead, shortfall(c), axis=axis))
+
+
+def lacking_of(ops: Any, c: AgainstLabel) -> Array:
+    """What the label's probability lacks to 1."""
+    lacking = c.rest / c.total
+    if c.lead is None:
+        return lacking
+    return ops.where(c.rest < 1, lacking, 1.0 - c.own / c.total)  # the same number, differentiated otherwise
+
+
+class Given(NamedTuple):
+    """Costs that come from no logits: of the label, or of every class where the target is a distribution."""
+
+    cost: Array
+
+
+def cost_of(ops: Any, r: Rows, c: Any, axis: int) -> Array:
+    """What the label costs, or every class where the target is a distribution."""
+    if isinstance(c, Given):
+        cost = c.cost
+    elif r.cost is not None:
+        cost = r.cost(likelihood(ops, c, axis)).of
+    elif isinstance(c, AgainstLabel):
+        cost = c.log_total - c.gap
+    else:
+        cost = 0.0 - logarithms(ops, c, axis)
+    return cost
+
+
 def per_unit(ops: Any, r: Rows, c: Any, z_loss: Array | float | None, axis: int) -> tuple[Array, Array | None]:
     """A row's loss per unit of sample weight, and the z-loss in it."""
+    cost = cost_of(ops, r, c, axis)
     if r.a is None:
-        loss = surprise(r, c)
-        loss = loss if r.share is None else product(ops, r.share, loss)
+        loss = validated(r, cost)
+        loss = loss if r.worth is None else product(ops, r.worth, loss)
     else:
-        loss = ops.sum(product(ops, r.a, 0.0 - logarithms(ops, c, axis)), axis=axis, keepdims=True)
-        loss = validated(r, loss)
+        loss = validated(r, ops.sum(product(ops, r.a, cost), axis=axis, keepdims=True))
     if z_loss is None:
         return loss, None
     log_z = log_of_sum(ops, r.x, axis, r.temperature)
