@@ -237,7 +237,8 @@ def focal_loss(
     -----
     - (1 - p)^γ comes from 1 - p itself, of which no digit is lost: confident predictions keep their losses, the hardest
       examples their gradients, and gradients are finite for every γ, 0 and those below 1 among them.
-    - Within 4 + g + γ log(1 / (1 - p)) units in the last place, g being the largest difference of logits that matters.
+    - Within 4 + g + γ (4 + log(1 / (1 - p))) units in the last place, g being the largest difference of logits that
+      matters.
 
     References
     ----------

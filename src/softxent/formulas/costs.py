@@ -55,10 +55,10 @@ def poly(ops: Any, x: Likelihood, epsilon: Array | float) -> Cost:  # noqa: ARG0
 
 
 def generalised(ops: Any, x: Likelihood, q: Array | float) -> Cost:
-    """Of a power of p, by expm1: what it lacks to 1 is not lost."""
+    """Of a power of p, by expm1 where that is near 1; elsewhere the derivative that libraries give expm1 cancels."""
     exponent = 0.0 - q * x.surprise
     power = ops.exp(exponent)
-    of = (0.0 - ops.expm1(exponent)) / q
+    of = ops.where(power < 0.5, 1.0 - power, 0.0 - ops.expm1(exponent)) / q
     return Cost(of, power, 0.0 - q * power, (product(ops, power, x.surprise) - of) / q)
 
 
