@@ -36,7 +36,10 @@ def adopted(**given: Any) -> tuple[Backend, list[Any]]:
     return backend, list({**given, **arrays}.values())
 
 
-_ARRAYS = ("logits", "x", "labels", "where", "weight", "smoothing_prior", "cotangent", "vector")
+_ARRAYS = {
+    *("logits", "p_logits", "q_logits", "probs", "p_probs", "q_probs", "log_probs", "x", "labels", "noise"),
+    *("where", "weight", "smoothing_prior", "segment_ids", "cotangent", "vector"),
+}
 
 
 def _library(name: str, value: Any) -> Backend:
