@@ -65,7 +65,7 @@ def without_cotangent(user: str, name: str) -> str:
 def without_second(user: str, name: str) -> str:
     return (
         f"{user} must be given a function of one value, or one a row, got {name}, which returns an array; "
-        "cross_entropy and logsumexp have second derivatives"
+        "losses, logsumexp and functions of each element have second derivatives"
     )
 
 

@@ -36,7 +36,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     Parameters
     ----------
     f : function
-        ``cross_entropy`` or ``logsumexp``, or a ``functools.partial`` of one.
+        A loss, ``logsumexp`` or a function of each element such as ``sigmoid``; or a ``functools.partial`` of one.
     argnums : int, str or tuple of these, default 0
         What to differentiate by: the position of an argument or its name, such as "temperature" or "sample_weight".
         Positions count what a partial has left open.
@@ -214,7 +214,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     Parameters
     ----------
     f : function
-        ``cross_entropy`` or ``logsumexp``, or a ``functools.partial`` of one.
+        A loss, ``logsumexp`` or a function of each element such as ``sigmoid``; or a ``functools.partial`` of one.
 
     Returns
     -------
@@ -265,7 +265,7 @@ def hessian_diagonal(f: Callable[..., Any]) -> Callable[..., Any]:
     Parameters
     ----------
     f : function
-        ``cross_entropy`` or ``logsumexp``, or a ``functools.partial`` of one.
+        A loss, ``logsumexp`` or a function of each element such as ``sigmoid``; or a ``functools.partial`` of one.
 
     Returns
     -------
@@ -337,7 +337,7 @@ class _Function:
         call, formula = known
         if of_one_value and not hasattr(formula, "value_and_pullback"):
             hint = (
-                "cross_entropy and logsumexp have second derivatives"
+                "losses, logsumexp and functions of each element have second derivatives"
                 if user in {"hvp", "hessian_diagonal"}
                 else f"pass a cotangent to vjp({f.__name__})"
             )
