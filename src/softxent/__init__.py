@@ -9,6 +9,18 @@ from softxent.categorical import (
     nll_loss,
     poly_loss,
 )
+from softxent.divergences import (
+    cross_entropy_between,
+    cross_entropy_between_from_probs,
+    entropy,
+    entropy_from_probs,
+    js_divergence,
+    js_divergence_from_probs,
+    kl_divergence,
+    kl_divergence_from_probs,
+    total_variation,
+    total_variation_from_probs,
+)
 from softxent.elementwise import log_sigmoid, logit, sigmoid, softplus
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
 from softxent.normalizers import log_softmax, logsumexp, softmax, softmin
@@ -21,12 +33,20 @@ __all__ = [
     "binary_cross_entropy",
     "binary_focal_loss",
     "cross_entropy",
+    "cross_entropy_between",
+    "cross_entropy_between_from_probs",
     "cross_entropy_from_probs",
+    "entropy",
+    "entropy_from_probs",
     "focal_loss",
     "generalized_cross_entropy",
     "grad",
     "hessian_diagonal",
     "hvp",
+    "js_divergence",
+    "js_divergence_from_probs",
+    "kl_divergence",
+    "kl_divergence_from_probs",
     "log_sigmoid",
     "log_softmax",
     "logit",
@@ -40,6 +60,8 @@ __all__ = [
     "softmin",
     "softplus",
     "threads",
+    "total_variation",
+    "total_variation_from_probs",
     "value_and_grad",
     "vjp",
 ]

@@ -89,9 +89,9 @@ class Loss(NamedTuple):
 
     def foresee(self, call: Call, by: tuple[str, ...]) -> tuple[Array, ...] | None:
         """What depends on no loss."""
-        if self.aux:
-            return None
         form, backend, formula = call.form, call.form.backend, call.formula
+        if self.aux or (self.reduction.kind == "mean" and not hasattr(formula, "masses")):
+            return None
 
         def masses() -> Array:
             beside = {name: x for name, x in call.operands.items() if name != call.like}
