@@ -80,7 +80,7 @@ def js_divergence(ops: Any, p: Side, q: Side, beta: Array | float) -> Measure:
     more = d > 0
     e = ops.exp(ops.where(more, -d, d))
     fall = ops.where(e < 0.5, e - 1.0, ops.expm1(ops.where(more, -d, d)))  # whose derivative cancels elsewhere
-    rest = ops.log1p(ops.where(more, 1.0 - beta, beta) * fall)
+    rest = ops.log1p(ops.where(more, (1.0 - beta) * fall, beta * fall))
     of_p = ops.where(more, 0.0, d) - rest  # log(p / m)
     of_q = ops.where(more, -d, 0.0) - rest  # log(q / m)
     terms = beta * product(ops, p.p, of_p) + (1.0 - beta) * product(ops, q.p, of_q)
@@ -93,7 +93,7 @@ def total_variation(ops: Any, p: Side, q: Side, beta: Array | float | None) -> M
     """Σ abs(p - q) / 2, with derivative 0 where they are equal."""
     excess = p.p - q.p
     one = ops.ones_like(excess)
-    half = 0.5 * ops.where(excess > 0, one, ops.where(excess < 0, -one, 0.0))
+    half = 0.5 * ops.where(excess > 0, one, ops.where(excess < 0, -one, 0.0 * excess))
     return Measure(half * excess, half, 0.0, lambda: -half, lambda: q.p * -half, 0.0)
 
 

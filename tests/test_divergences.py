@@ -1,0 +1,422 @@
+"""Entropies and divergences: values, derivatives and second derivatives against mpmath, and the edges where p is 0."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import oracle
+import pytest
+from checks import assert_equal, assert_exact, gradients
+from derivatives import INF, NAN, assert_close
+from differences import exact_arrays, gradient, second
+from exact_gradients import EAGER, assert_like, floor_of, placed, single, widest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+
+import softxent
+from softxent import grad, hessian_diagonal, hvp, value_and_grad, vjp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matrix import Backend
+
+Array = Any
+
+MEASURES = ("entropy", "cross_entropy_between", "kl_divergence", "js_divergence", "total_variation")
+# Ties, near ties, an offset, wide gaps.
+X = single([[0.5, -1.25, 2], [1, 1, -0.5], [20, 0, 0], [1000002, 1000000, 1000001]])
+Y = single([[0.25, 1.5, -2], [1, 1.0009765625, -0.5], [0, 4, 0], [-3, 1, 0]])
+KEPT = np.asarray([[True] * 3, [True, True, False], [True] * 3, [False, True, True]])
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "where": {"where": KEPT, "sample_weight": single([1.0, -0.5, 2.0, 0.25])},
+    "temperature": {"temperature": single([0.5, 2.0, 4.0, 1.0]), "scale_by_t2": True},
+}
+COTANGENT = single([1.0, -0.5, 2.0, 0.25])
+VECTOR = single([[1, -0.5, 2], [0.25, 1, 1], [0, 1, -1], [0.5, 0.25, -0.75]])
+
+
+def function_of(measure: str, *, probs: bool = False) -> Any:
+    return getattr(softxent, measure + ("_from_probs" if probs else ""))
+
+
+def names_of(measure: str, *, probs: bool = False) -> tuple[str, ...]:
+    kind = "probs" if probs else "logits"
+    return (kind,) if measure == "entropy" else (f"p_{kind}", f"q_{kind}")
+
+
+def options_of(measure: str, options: str) -> dict[str, Any]:
+    given = dict(OPTIONS[options])
+    if measure == "js_divergence":
+        given["beta"] = 0.25
+    if measure == "entropy":
+        given.pop("scale_by_t2", None)
+    return given
+
+
+def measured(measure: str, p: list[mpf], q: list[mpf], beta: mpf) -> mpf:
+    """Straight from the definition; what has p = 0 contributes nothing."""
+
+    def relative(p: list[mpf], q: list[mpf]) -> mpf:
+        return sum((a * mp.log(a / b) if b else mpf(INF) for a, b in zip(p, q, strict=True) if a), mpf(0))
+
+    if measure == "entropy":
+        return -sum((a * mp.log(a) for a in p if a), mpf(0))
+    if measure == "cross_entropy_between":
+        return sum((-a * mp.log(b) if b else mpf(INF) for a, b in zip(p, q, strict=True) if a), mpf(0))
+    if measure == "kl_divergence":
+        return relative(p, q)
+    if measure == "js_divergence":
+        m = [beta * a + (1 - beta) * b for a, b in zip(p, q, strict=True)]
+        return beta * relative(p, m) + (1 - beta) * relative(q, m)
+    return sum((abs(a - b) for a, b in zip(p, q, strict=True)), mpf(0)) / 2
+
+
+def softmax_of(x: list[mpf], keep: list[bool], t: mpf) -> list[mpf]:
+    e = [mp.exp(v / t) if k else mpf(0) for v, k in zip(x, keep, strict=True)]
+    return [v / sum(e) for v in e]
+
+
+def rows_of(measure: str, arrays: dict[str, Any]) -> list[mpf]:
+    """Of logits."""
+    sides = [arrays[name] for name in names_of(measure)]
+    where = arrays.get("where", np.ones((4, 3), bool))
+    t, s = arrays.get("temperature", [mpf(1)] * 4), arrays.get("sample_weight", [mpf(1)] * 4)
+    found = []
+    for n in range(4):
+        p, q = (softmax_of(list(side[n]), list(where[n]), t[n]) for side in (sides[0], sides[-1]))
+        scale = t[n] ** 2 if arrays.get("scale_by_t2") else 1
+        found.append(s[n] * scale * measured(measure, p, q, mpf(0.25)))
+    return found
+
+
+def arrays_of(measure: str, options: str) -> dict[str, Any]:
+    return {**dict(zip(names_of(measure), (X, Y), strict=False)), **options_of(measure, options)}
+
+
+class Terms(NamedTuple):
+    """Σ of the absolute values of what a row and its derivatives are sums of, whichever measure it is."""
+
+    row: mpf
+    by_logits: list[mpf]
+    by_heat: mpf
+
+
+def terms_of(measure: str, arrays: dict[str, Any], n: int) -> Terms:
+    """Logarithms of both sides count one by one, since their difference is what cancels."""
+    sides = [arrays[name] for name in names_of(measure)]
+    keep = list(arrays.get("where", np.ones((4, 3), bool))[n])
+    t = arrays.get("temperature", [mpf(1)] * 4)[n]
+    scale = t**2 if arrays.get("scale_by_t2") else mpf(1)
+    p, q = (softmax_of(list(side[n]), keep, t) for side in (sides[0], sides[-1]))
+    both = [a + b for a, b in zip(p, q, strict=True)]
+    logs = [abs(mp.log(a)) + abs(mp.log(b)) if a and b else mpf(0) for a, b in zip(p, q, strict=True)]
+    row = sum((b * v for b, v in zip(both, logs, strict=True)), mpf(0)) + 2 * (measure == "total_variation")
+    by_z = [b * (v + row + 1) for b, v in zip(both, logs, strict=True)]
+    gaps = [sum(abs(max(side[n]) - side[n, c]) / t for side in sides) for c in range(3)]
+    moment = sum((a * gap for a, gap in zip(by_z, gaps, strict=True)), mpf(0))
+    return Terms(scale * row, [scale * a / t for a in by_z], scale * (moment + 2 * row) / t)
+
+
+@cache
+def exact(measure: str, options: str) -> tuple[oracle.Sum, dict[str, oracle.Sum], oracle.Sum]:
+    """Rows; derivatives of Σ cotangent · row by every floating array; the Hessian by the first, times a vector."""
+    arrays = arrays_of(measure, options)
+    numbers = {n: arrays.pop(n) for n in ("beta", "scale_by_t2") if n in arrays}
+    names = names_of(measure)
+
+    def total(moved: dict[str, Any]) -> mpf:
+        found = rows_of(measure, {**moved, **numbers})
+        return sum((mpf(float(g)) * r for g, r in zip(COTANGENT, found, strict=True)), mpf(0))
+
+    with mp.workdps(oracle.DIGITS):
+        given = {**exact_arrays(arrays), **numbers}
+        rows = np.asarray(rows_of(measure, given), dtype=object)
+        terms = [terms_of(measure, given, n) for n in range(4)]
+        s = [abs(v) for v in given.get("sample_weight", [mpf(1)] * 4)]
+        g = [abs(mpf(float(v))) for v in COTANGENT]
+        weight = [a * b for a, b in zip(s, g, strict=True)]
+        sizes = {
+            name: np.asarray([[w * a for a in t.by_logits] for w, t in zip(weight, terms, strict=True)])
+            for name in names
+        }
+        sizes["sample_weight"] = np.asarray([w * t.row for w, t in zip(g, terms, strict=True)])
+        sizes["temperature"] = np.asarray([w * t.by_heat for w, t in zip(weight, terms, strict=True)])
+        of_rows = oracle.Sum(rows, np.asarray([w * t.row for w, t in zip(s, terms, strict=True)]))
+    floating = [name for name, x in arrays.items() if x.dtype.kind == "f"]
+    derivatives = {name: oracle.Sum(gradient(total, arrays, name), sizes[name]) for name in floating}
+    product = second(total, arrays, names[0], VECTOR)
+    return of_rows, derivatives, oracle.Sum(product, 0 * product + np.max(abs(product)) + 1)
+
+
+def gap_of(options: str) -> float:
+    """A temperature rounds the gaps, which are exact otherwise: the widest that matters."""
+    return 10.0 if options == "temperature" else 4.0
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("measure", MEASURES)
+def test_values_and_derivatives(backend: Backend, measure: str, options: str) -> None:
+    function, arrays = function_of(measure), arrays_of(measure, options)
+    rows, derivatives, _ = exact(measure, options)
+    value, pullback = backend.call(vjp(function, tuple(derivatives)), **placed(backend, arrays))
+    floor, gap = floor_of(backend), gap_of(options)
+    assert_close(backend.numpy(value), rows, dtype="float32", gap=gap, floor=floor)
+    found = backend.call(pullback, backend.array(COTANGENT))
+    for (name, expected), derivative in zip(derivatives.items(), found, strict=True):
+        assert_like(backend, derivative, backend.array(arrays[name]))
+        assert_close(backend.numpy(derivative), expected, dtype="float32", gap=gap, floor=floor)
+
+
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("measure", MEASURES)
+def test_automatic_differentiation(backend: Backend, measure: str) -> None:
+    """Of the value on torch, by the pullback on jax; by both sides."""
+    names = names_of(measure)
+    arrays = placed(backend, arrays_of(measure, "where"))
+    sides = [arrays.pop(name) for name in names]
+    found = gradients(backend, lambda *x: function_of(measure)(*x, **arrays), *sides, cotangent=COTANGENT)
+    for name, derivative in zip(names, found, strict=True):
+        assert_close(derivative, exact(measure, "where")[1][name], dtype="float32", gap=8, floor=floor_of(backend))
+
+
+@EAGER
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("measure", MEASURES)
+def test_second_derivatives(backend: Backend, measure: str, options: str) -> None:
+    """By the first argument: the product against differences, the diagonal against products."""
+    function, dtype = function_of(measure), widest(backend)
+    arrays = arrays_of(measure, options)
+    arrays["sample_weight"] = arrays.get("sample_weight", single(1.0)) * COTANGENT
+    arrays = {n: x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for n, x in arrays.items()}
+    given = {**placed(backend, arrays), "reduction": "sum"}
+    product = backend.call(hvp(function), **given, vector=backend.array(VECTOR, dtype))
+    assert_close(backend.numpy(product), exact(measure, options)[2], dtype=dtype, gap=60)
+    diagonal = backend.numpy(backend.call(hessian_diagonal(function), **given))
+    for c, unit in enumerate(np.eye(3)):
+        column = backend.call(hvp(function), **given, vector=backend.array(np.resize(unit, (4, 3)), dtype))
+        np.testing.assert_allclose(diagonal[:, c], backend.numpy(column)[:, c], rtol=1e-4, atol=1e-6)
+
+
+# -- probabilities ----------------------------------------------------------------------------------------------------
+
+P = single([[0.25, 0.5, 0.25], [0.125, 0.75, 0.0625], [0.5, 0.25, 0.25]])
+Q = single([[0.5, 0.25, 0.125], [0.25, 0.5, 0.25], [0.25, 0.625, 0.125]])
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_probabilities(backend: Backend, measure: str) -> None:
+    """As they are, normalised or not; derivatives by both, second ones by the first."""
+    function, names = function_of(measure, probs=True), names_of(measure, probs=True)
+    given = dict(zip(names, (P, Q), strict=False))
+    beta = {"beta": 0.25} if measure == "js_divergence" else {}
+
+    def total(arrays: dict[str, Any]) -> mpf:
+        sides = [arrays[name] for name in names]
+        return sum((measured(measure, list(sides[0][n]), list(sides[-1][n]), mpf(0.25)) for n in range(3)), mpf(0))
+
+    value, found = backend.call(value_and_grad(function, names), **placed(backend, given), **beta, reduction="sum")
+    assert_exact(backend, value, total(exact_arrays(given)), ulp=8)
+    for name, derivative in zip(names, found, strict=True):
+        expected = gradient(total, given, name)
+        assert_close(backend.numpy(derivative), oracle.Sum(expected, abs(expected) + 1), dtype="float32")
+    expected = second(total, given, names[0], VECTOR[:3])
+    vector = backend.array(VECTOR[:3])
+    product = backend.call(hvp(function), **placed(backend, given), **beta, reduction="sum", vector=vector)
+    assert_close(backend.numpy(product), oracle.Sum(expected, abs(expected) + 1), dtype="float32", gap=8)
+
+
+def test_probabilities_of_zero(backend: Backend) -> None:
+    """0 · log 0 is 0 and has no derivative; what p expects where q is 0 costs +inf."""
+    p, q = backend.array(single([[0, 1, 0], [0.5, 0.5, 0]])), backend.array(single([[0.5, 0.5, 0], [0, 1, 0]]))
+    value, slopes = backend.call(
+        value_and_grad(softxent.kl_divergence_from_probs, ("p_probs", "q_probs")), p, q, reduction="none"
+    )
+    assert_exact(backend, value, [np.log(2.0), INF])
+    assert_exact(backend, slopes[0][0, :], [0, np.log(2.0) + 1, 0])
+    assert_equal(backend, slopes[1], single([[0, -2, 0], [-INF, -0.5, 0]]))
+    value, slope = backend.call(value_and_grad(softxent.entropy_from_probs), p)
+    assert_exact(backend, value, [0, np.log(2.0)])
+    assert_exact(backend, slope, single([[0, -1, 0], [np.log(2.0) - 1, np.log(2.0) - 1, 0]]).astype("float64"), ulp=8)
+    negative = backend.call(softxent.entropy_from_probs, backend.array(single([[-0.25, 0.5, 0.75], [1, 0, 0]])))
+    assert_equal(backend, negative, single([NAN, 0]))
+
+
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("measure", MEASURES)
+def test_probabilities_of_zero_by_automatic_differentiation(backend: Backend, measure: str) -> None:
+    function, names = function_of(measure, probs=True), names_of(measure, probs=True)
+    sides = [backend.array(x) for x in (single([[0, 1, 0], [0.5, 0, 0.5]]), single([[0, 0.5, 0.5], [0.25, 0.25, 0.5]]))]
+    found = gradients(backend, function, *sides[: len(names)])
+    assert all(np.isfinite(x).all() for x in found)
+
+
+# -- special values ---------------------------------------------------------------------------------------------------
+
+EDGES = single([[0, -INF, 1], [-INF, 0, -INF], [NAN, 1, 2], [-INF] * 3])
+OTHER = single([[0, -INF, 1], [1, 2, 0], [0, 1, 2], [0, 1, 2]])
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_infinite_logits(backend: Backend, measure: str) -> None:
+    """-inf on both sides or in p contributes nothing; undefined rows are NaN, and no other."""
+    function, names = function_of(measure), names_of(measure)
+    sides = [backend.array(x) for x in (EDGES, OTHER)][: len(names)]
+    value, slopes = backend.call(value_and_grad(function, names), *sides, reduction="none")
+    assert np.isfinite(backend.numpy(value)[:2]).all()
+    assert np.isnan(backend.numpy(value)[2:]).all()
+    for slope in slopes:
+        got = backend.numpy(slope)
+        assert np.isfinite(got[:2]).all()
+        assert got[0, 1] == 0
+        assert np.isnan(got[2:]).all()
+    if measure in {"kl_divergence", "cross_entropy_between"}:
+        swapped = backend.call(function, backend.array(OTHER[1:2]), backend.array(EDGES[1:2]))
+        assert_equal(backend, swapped, single([INF]))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_what_takes_no_part(backend: Backend, measure: str) -> None:
+    """Masked classes may hold anything; rows without a class, or of weight 0, are 0 with derivative 0."""
+    function, names = function_of(measure), names_of(measure)
+    x = single([[0.5, NAN, 1], [NAN, INF, -INF], [NAN, 0, 1], [1, 0, INF]])
+    where = np.asarray([[True, False, True], [False] * 3, [True] * 3, [True, True, False]])
+    weight = single([1, 1, 0, 1])
+    given = placed(backend, {"where": where, "sample_weight": weight})
+    sides = [backend.array(x), backend.array(np.where(np.isnan(x), x, 2 * x))][: len(names)]
+    value, slopes = backend.call(value_and_grad(function, names), *sides, **given, reduction="none")
+    assert np.isfinite(backend.numpy(value)).all()
+    np.testing.assert_array_equal(backend.numpy(value)[1:3], 0)
+    for slope in slopes:
+        np.testing.assert_array_equal(backend.numpy(slope)[~where | (weight == 0)[:, None]], 0)
+        assert np.isfinite(backend.numpy(slope)).all()
+
+
+def test_total_variation_at_ties(backend: Backend) -> None:
+    x = backend.array(X)
+    value, slopes = backend.call(value_and_grad(softxent.total_variation, (0, 1)), x, x, reduction="none")
+    for array in (value, *slopes):
+        np.testing.assert_array_equal(backend.numpy(array), 0)
+
+
+def test_peers_divide_zero_by_zero(backend: Backend) -> None:
+    """Σ p (log p - log q) with p = 0 is NaN as it stands, value and gradient; here it is what remains."""
+    p, q = single([0.0, 1.0, 0.0]), single([0.5, 0.5, 0.0])
+
+    def plain(p: Any, q: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return np.sum(p * (np.log(p) - np.log(q)))
+
+    assert np.isnan(plain(p, q))
+    assert_exact(
+        backend, backend.call(softxent.kl_divergence_from_probs, backend.array(p), backend.array(q)), np.log(2.0)
+    )
+
+
+def test_entropy_of_logits_at_minus_infinity(backend: Backend) -> None:
+    """-Σ p log p with log p = -inf is NaN as it stands; the policies of masked games need a number."""
+    x = single([0, -INF, 0])
+    assert np.isnan(-np.sum(np.exp(x) / 2 * (x - np.log(2.0))))
+    value, slope = backend.call(value_and_grad(softxent.entropy), backend.array(x))
+    assert_exact(backend, value, np.log(2.0))
+    assert backend.numpy(slope)[1] == 0
+    np.testing.assert_allclose(backend.numpy(slope), 0, atol=1e-7)
+
+
+# -- shapes and laws --------------------------------------------------------------------------------------------------
+
+
+def test_shapes_and_dtypes(backend: Backend) -> None:
+    """Several class axes, the first one, one example, halves, integers; the dtype both are promoted to."""
+    x, y = X[:3], Y[:3]
+    expected = backend.numpy(backend.call(softxent.kl_divergence, backend.array(x), backend.array(y)))
+    turned = backend.call(softxent.kl_divergence, backend.array(x.T.copy()), backend.array(y.T.copy()), axis=0)
+    assert_exact(backend, turned, expected.astype("float64"), ulp=8)
+    one = backend.call(softxent.kl_divergence, backend.array(x[0]), backend.array(y[0]))
+    assert_exact(backend, one, expected[0].astype("float64"), ulp=2)
+    jointly = backend.call(softxent.entropy, backend.array(x), axis=None)
+    assert jointly.shape == ()
+    if "float16" in backend.floats:
+        half = backend.call(softxent.kl_divergence, backend.array(x[:1], "float16"), backend.array(y[:1], "bfloat16"))
+        assert backend.numpy(half).dtype == np.float32
+    if "float64" in backend.floats:
+        both = backend.call(softxent.kl_divergence, backend.array(x), backend.array(y, "float64"))
+        assert backend.numpy(both).dtype == np.float64
+    empty = backend.call(softxent.entropy, backend.array(np.zeros((0, 3), "float32")), reduction="sum")
+    assert_equal(backend, empty, single(0))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "sum_and_weight"])
+def test_reductions(backend: Backend, reduction: str) -> None:
+    x, y, s = backend.array(X), backend.array(Y), single([1.0, 0.5, 2.0, 0.0])
+    rows = backend.numpy(backend.call(softxent.kl_divergence, x, y)).astype("float64")
+    found = backend.call(softxent.kl_divergence, x, y, sample_weight=backend.array(s), reduction=reduction)
+    total, weight = np.sum(rows * s), float(s.sum())
+    expected = {"mean": (total / weight,), "sum": (total,), "sum_and_weight": (total, weight)}[reduction]
+    for one, other in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
+        assert_exact(backend, one, other)
+    slope = backend.call(grad(softxent.kl_divergence, 1), x, y, sample_weight=backend.array(s), reduction="mean")
+    sums = backend.call(grad(softxent.kl_divergence, 1), x, y, sample_weight=backend.array(s), reduction="sum")
+    assert_exact(backend, slope, backend.numpy(sums).astype("float64") / weight, ulp=2)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_laws(backends: list[Backend], seed: int) -> None:
+    """H(p, q) = H(p) + KL(p, q); JS is symmetric for β = 1/2 and at most log 2; TV² is at most KL / 2 (Pinsker)."""
+    rng = np.random.default_rng(seed)
+    x, y = (single(rng.normal(size=(4, 3)) * rng.choice([0.1, 1, 5])) for _ in range(2))
+    for backend in backends:
+        if backend.exact or backend.name in {"strict-no-lazy", "strict-device2"}:
+            continue
+        a, b = backend.array(x), backend.array(y)
+
+        def of(name: str, *sides: Any, backend: Backend = backend) -> Any:
+            return backend.numpy(backend.call(function_of(name), *sides)).astype("float64")
+
+        kl, tv = of("kl_divergence", a, b), of("total_variation", a, b)
+        cross, own = of("cross_entropy_between", a, b), of("entropy", a)
+        np.testing.assert_allclose(cross, own + kl, rtol=1e-5, atol=1e-6)
+        js = of("js_divergence", a, b)
+        np.testing.assert_allclose(js, of("js_divergence", b, a), rtol=1e-4, atol=1e-7)
+        assert (js <= np.log(2.0) + 1e-6).all()
+        assert (kl >= -1e-6).all()
+        assert (tv**2 <= kl / 2 + 1e-6).all()
+
+
+@pytest.mark.backends("numpy", "torch")
+def test_many_rows(backend: Backend) -> None:
+    """Through the blocks."""
+    rng = np.random.default_rng(0)
+    x, y = (backend.array(rng.normal(size=(60_000, 10)).astype("float32")) for _ in range(2))
+    value, slope = backend.call(value_and_grad(softxent.kl_divergence), x, y, reduction="mean")
+    few = backend.call(value_and_grad(softxent.kl_divergence), x[:50], y[:50], reduction="sum")
+    np.testing.assert_allclose(backend.numpy(slope)[:50] * 60_000, backend.numpy(few[1]), rtol=1e-4, atol=1e-7)
+    assert np.isfinite(backend.numpy(value))
+
+
+A, B = np.asarray(X), np.asarray(Y)
+ERRORS: dict[str, Callable[[], Any]] = {
+    "q_logits must have the shape of p_logits, (4, 3), got (4, 2)": lambda: softxent.kl_divergence(A, B[:, :2]),
+    "q_logits must have the shape of p_logits, (4, 3), got (3,)": lambda: softxent.js_divergence(A, B[0]),
+    "scale_by_t2 must come with temperature": lambda: softxent.kl_divergence(A, B, scale_by_t2=True),
+    "beta must be between 0 and 1, got 1.0": lambda: softxent.js_divergence(A, B, beta=1),
+    "beta must be from 0 to 1, got 2": lambda: softxent.js_divergence(A, B, beta=2),
+    "eps must be from 0 to 0.5, got 0;": lambda: softxent.entropy_from_probs(P, eps=0),
+    "temperature must be finite and greater than 0, got 0": lambda: softxent.entropy(A, temperature=0),
+    "denominator must be left out for reduction='none'": lambda: softxent.entropy(A, denominator="count"),
+    "temperature must be a scalar or have the batch shape (4,)": lambda: softxent.kl_divergence(
+        A, B, temperature=np.ones((1, 3)), scale_by_t2=True
+    ),
+    "p_logits must be an array": lambda: softxent.kl_divergence([[1.0]], B),
+}
+
+
+@pytest.mark.parametrize("text", ERRORS)
+def test_errors(text: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as error:
+        ERRORS[text]()
+    assert str(error.value).startswith(text)
