@@ -21,7 +21,7 @@ from softxent.divergences import (
     total_variation,
     total_variation_from_probs,
 )
-from softxent.elementwise import log_sigmoid, logit, sigmoid, softplus
+from softxent.elementwise import entr, log_sigmoid, logit, rel_entr, sigmoid, softplus, xlog1py, xlogy
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
 from softxent.normalizers import log_softmax, logsumexp, softmax, softmin
 from softxent.targets import one_hot, smooth_labels
@@ -36,6 +36,7 @@ __all__ = [
     "cross_entropy_between",
     "cross_entropy_between_from_probs",
     "cross_entropy_from_probs",
+    "entr",
     "entropy",
     "entropy_from_probs",
     "focal_loss",
@@ -54,6 +55,7 @@ __all__ = [
     "nll_loss",
     "one_hot",
     "poly_loss",
+    "rel_entr",
     "sigmoid",
     "smooth_labels",
     "softmax",
@@ -64,4 +66,6 @@ __all__ = [
     "total_variation_from_probs",
     "value_and_grad",
     "vjp",
+    "xlog1py",
+    "xlogy",
 ]

@@ -1,4 +1,4 @@
-"""Functions of each element alone: the sigmoid family."""
+"""Functions of each element alone: the sigmoid family, and terms of entropies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from softxent import layout
 from softxent.arguments import adopted, floating, jointly_floating, number
 from softxent.calls import Call, remembered
 from softxent.endings import Rows
+from softxent.formulas import information
 from softxent.formulas import sigmoid as sigmoid_family
 
 if TYPE_CHECKING:
@@ -196,6 +197,179 @@ def logit(x: ArrayT, *, dtype: Any = None) -> ArrayT:
     return logit_call(x, dtype=dtype).value()
 
 
+def entr(x: ArrayT, *, dtype: Any = None) -> ArrayT:
+    """A term of an entropy: -x log x.
+
+    Parameters
+    ----------
+    x, dtype
+        As for :func:`sigmoid`.
+
+    Returns
+    -------
+    array
+        Of the shape, library, device and floating dtype of ``x``.
+
+    Raises
+    ------
+    TypeError
+        As :func:`sigmoid`.
+
+    See Also
+    --------
+    entropy_from_probs : their sum.
+
+    Notes
+    -----
+    - 0 at 0, where the derivative, -log x - 1, is +inf; -inf below 0, as in SciPy.
+    - Within 4 units in the last place; the derivative within 4 u (1 + abs(log x)).
+
+    References
+    ----------
+    C. E. Shannon, "A mathematical theory of communication", 1948.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import entr
+    >>> entr(np.asarray([0.0, 0.5, 1.0]))
+    array([0.        , 0.34657359, 0.        ])
+    """
+    return entr_call(x, dtype=dtype).value()
+
+
+def rel_entr(x: Any, y: Any, *, dtype: Any = None) -> Any:
+    """A term of a relative entropy: x log(x / y).
+
+    Parameters
+    ----------
+    x : array
+        Any shape, of any real dtype.
+    y : float or array
+        A number, or an array of the shape of ``x`` with sizes equal or 1.
+    dtype : dtype or str, optional
+        Floating dtype that both are cast to before the arithmetic, and of the result.
+
+    Returns
+    -------
+    array
+        Of the shape, library and device of ``x``, and of the floating dtype that both are promoted to.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array, or of another library than ``x``.
+    ValueError
+        If ``y`` has another shape.
+
+    See Also
+    --------
+    kl_divergence_from_probs : their sum.
+
+    Notes
+    -----
+    - 0 where x = 0 and y is not negative; +inf where y = 0 alone, or anything is negative, as in SciPy.
+    - The derivatives are log(x / y) + 1 and -x / y; both are 0 where x = y = 0.
+    - Within 4 units in the last place, also where x and y are near each other.
+
+    References
+    ----------
+    S. Kullback, R. A. Leibler, "On information and sufficiency", 1951.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import rel_entr
+    >>> rel_entr(np.asarray([0.0, 0.5, 0.5]), np.asarray([0.5, 0.25, 0.0]))
+    array([0.        , 0.34657359,        inf])
+    """
+    return rel_entr_call(x, y, dtype=dtype).value()
+
+
+def xlogy(x: Any, y: Any, *, dtype: Any = None) -> Any:
+    """X log y, which is 0 where x is 0, also where the logarithm is infinite.
+
+    Parameters
+    ----------
+    x, y, dtype
+        As for :func:`rel_entr`.
+
+    Returns
+    -------
+    array
+        As :func:`rel_entr`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`rel_entr`.
+
+    See Also
+    --------
+    xlog1py : the same of 1 + y.
+
+    Notes
+    -----
+    - NaN where y is NaN, or negative and x is not 0, as in SciPy.
+    - The derivatives are log y and x / y, the second 0 where x is 0.
+    - Within 4 units in the last place.
+
+    References
+    ----------
+    C. E. Shannon, "A mathematical theory of communication", 1948.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import xlogy
+    >>> xlogy(np.asarray([0.0, 2.0]), np.asarray([0.0, 3.0]))
+    array([0.        , 2.19722458])
+    """
+    return xlogy_call(x, y, dtype=dtype).value()
+
+
+def xlog1py(x: Any, y: Any, *, dtype: Any = None) -> Any:
+    """X log(1 + y), which is 0 where x is 0, also where the logarithm is infinite.
+
+    Parameters
+    ----------
+    x, y, dtype
+        As for :func:`rel_entr`.
+
+    Returns
+    -------
+    array
+        As :func:`rel_entr`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`rel_entr`.
+
+    See Also
+    --------
+    xlogy : the same of y.
+
+    Notes
+    -----
+    - NaN where y is NaN, or below -1 and x is not 0, as in SciPy.
+    - The derivatives are log(1 + y) and x / (1 + y), the second 0 where x is 0.
+    - Within 4 units in the last place.
+
+    References
+    ----------
+    C. E. Shannon, "A mathematical theory of communication", 1948.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import xlog1py
+    >>> xlog1py(np.asarray([0.0, 2.0]), np.asarray([-1.0, 1e-20]))
+    array([0.e+00, 2.e-20])
+    """
+    return xlog1py_call(x, y, dtype=dtype).value()
+
+
 # -- the same calls, ready to be differentiated -----------------------------------------------------------------------
 
 
@@ -221,6 +395,27 @@ def softplus_call(x: Any, *, dtype: Any) -> Call:
 def logit_call(x: Any, *, dtype: Any) -> Call:
     """A call of logit."""
     return of_one(sigmoid_family.logit, x, dtype)
+
+
+@remembered("x")
+def entr_call(x: Any, *, dtype: Any) -> Call:
+    """A call of entr."""
+    return of_one(information.entr, x, dtype)
+
+
+def rel_entr_call(x: Any, y: Any, *, dtype: Any) -> Call:
+    """A call of rel_entr."""
+    return of_two(information.rel_entr, ("x", x), ("y", y), dtype)
+
+
+def xlogy_call(x: Any, y: Any, *, dtype: Any) -> Call:
+    """A call of xlogy."""
+    return of_two(information.xlogy, ("x", x), ("y", y), dtype)
+
+
+def xlog1py_call(x: Any, y: Any, *, dtype: Any) -> Call:
+    """A call of xlog1py."""
+    return of_two(information.xlog1py, ("x", x), ("y", y), dtype)
 
 
 def of_one(formula: Elementwise, x: Any, dtype: Any) -> Call:
@@ -255,8 +450,12 @@ def _elements(backend: Any, formula: Elementwise, given: dict[str, Any], compute
 
 
 CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
+    entr: (entr_call, information.entr),
     log_sigmoid: (log_sigmoid_call, sigmoid_family.log_sigmoid),
     logit: (logit_call, sigmoid_family.logit),
+    rel_entr: (rel_entr_call, information.rel_entr),
     sigmoid: (sigmoid_call, sigmoid_family.sigmoid),
     softplus: (softplus_call, sigmoid_family.softplus),
+    xlog1py: (xlog1py_call, information.xlog1py),
+    xlogy: (xlogy_call, information.xlogy),
 }
