@@ -126,7 +126,7 @@ def terms_of(measure: str, arrays: dict[str, Any], n: int) -> Terms:
 def exact(measure: str, options: str) -> tuple[oracle.Sum, dict[str, oracle.Sum], oracle.Sum]:
     """Rows; derivatives of Σ cotangent · row by every floating array; the Hessian by the first, times a vector."""
     arrays = arrays_of(measure, options)
-    numbers = {n: arrays.pop(n) for n in ("beta", "scale_by_t2") if n in arrays}
+    numbers: dict[str, Any] = {n: arrays.pop(n) for n in ("beta", "scale_by_t2") if n in arrays}
     names = names_of(measure)
 
     def total(moved: dict[str, Any]) -> mpf:
@@ -134,7 +134,7 @@ def exact(measure: str, options: str) -> tuple[oracle.Sum, dict[str, oracle.Sum]
         return sum((mpf(float(g)) * r for g, r in zip(COTANGENT, found, strict=True)), mpf(0))
 
     with mp.workdps(oracle.DIGITS):
-        given = {**exact_arrays(arrays), **numbers}
+        given: dict[str, Any] = {**exact_arrays(arrays), **numbers}
         rows = np.asarray(rows_of(measure, given), dtype=object)
         terms = [terms_of(measure, given, n) for n in range(4)]
         s = [abs(v) for v in given.get("sample_weight", [mpf(1)] * 4)]

@@ -355,7 +355,7 @@ def test_many_rows(backend: Backend, name: str) -> None:
     assert np.isfinite(backend.numpy(value))
 
 
-ERRORS = {
+ERRORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "gamma must be finite and at least 0, got -1.0": (focal_loss, {"gamma": -1.0}),
     "gamma must be a number or an array, got None": (focal_loss, {"gamma": None}),
     "alpha must have shape (3,)": (focal_loss, {"alpha": single([1.0, 2.0])}),

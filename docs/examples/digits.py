@@ -3,7 +3,8 @@
 The loss is one call, ``softxent.cross_entropy``, and takes whichever arrays it is given. torch and jax differentiate it
 themselves; NumPy, which cannot, gets the derivative from ``softxent.value_and_grad``. All three start from zero, see
 the same digits in float64 and take the same steps, so what separates their losses in the end is rounding and nothing
-else. Then ``newton.py``, beside this file, takes the NumPy classifier to an optimum by second derivatives.
+else. Then, beside this file, ``newton.py`` takes the NumPy classifier to an optimum by second derivatives, and
+``calibration.py`` mends one that is too sure of itself.
 
 Run ``python -m nox -s demo``, or this file where softxent, scikit-learn, rich and matplotlib are installed. NumPy is
 enough; torch and jax join in where they are installed.
@@ -21,6 +22,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import calibration
 import newton
 import numpy as np
 from matplotlib.figure import Figure
@@ -296,17 +298,23 @@ def main() -> str | None:
     held_out = newton.Problem.of(digits.held_out_images, digits.held_out_labels)
     console.print(newton.table_of(descents, held_out))
 
+    images = np.concatenate([digits.images, digits.held_out_images])
+    labels = np.concatenate([digits.labels, digits.held_out_labels])
+    calibrated = calibration.calibrate(images, labels)
+    console.print(calibration.table_of(calibrated))
+
     OUTPUT.mkdir(exist_ok=True)
     draw(digits, runs, OUTPUT / "digits.png")
     newton.draw(descents, OUTPUT / "newton.png")
-    for figure in ("digits.png", "newton.png"):
+    calibration.draw(calibrated, OUTPUT / "calibration.png")
+    for figure in ("digits.png", "newton.png", "calibration.png"):
         console.print(f"figure: {OUTPUT / figure}", soft_wrap=True, highlight=False)
 
     if min(run.accuracy for run in runs) < LEAST_ACCURACY:
         return f"an accuracy is below {LEAST_ACCURACY}"
     if largest(disagreement_of_losses, runs) > LARGEST_DISAGREEMENT:
         return f"losses differ by more than {LARGEST_DISAGREEMENT}"
-    return newton.fault_of(descents)
+    return newton.fault_of(descents) or calibration.fault_of(calibrated)
 
 
 if __name__ == "__main__":
