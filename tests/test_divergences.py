@@ -228,6 +228,17 @@ def test_probabilities(backend: Backend, measure: str) -> None:
     vector = backend.array(VECTOR[:3])
     product = backend.call(hvp(function), **placed(backend, given), **beta, reduction="sum", vector=vector)
     assert_close(backend.numpy(product), oracle.Sum(expected, abs(expected) + 1), dtype="float32", gap=8)
+    diagonal = backend.call(hessian_diagonal(function), **placed(backend, given), **beta, reduction="sum")
+    assert_exact(backend, diagonal * vector, backend.numpy(product).astype("float64"))
+
+
+def test_clipping(backend: Backend) -> None:
+    """Explicit, with derivative 0 where it clips."""
+    p = backend.array(single([[0, 0.25, 0.75], [0.5, 0.25, 0.25]]))
+    value, slope = backend.call(value_and_grad(softxent.entropy_from_probs), p, eps=0.125, reduction="none")
+    assert_exact(backend, value, [0.125 * np.log(8) + 0.25 * np.log(4) - 0.75 * np.log(0.75), 1.5 * np.log(2.0)])
+    assert_equal(backend, slope[0, :1], single([0]))
+    assert_exact(backend, slope[1, :], [np.log(2.0) - 1, np.log(4.0) - 1, np.log(4.0) - 1], ulp=8)
 
 
 def test_probabilities_of_zero(backend: Backend) -> None:
@@ -360,6 +371,8 @@ def test_reductions(backend: Backend, reduction: str) -> None:
     expected = {"mean": (total / weight,), "sum": (total,), "sum_and_weight": (total, weight)}[reduction]
     for one, other in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
         assert_exact(backend, one, other)
+    twice = backend.call(softxent.kl_divergence, x, y, sample_weight=2.0)
+    assert_exact(backend, twice, 2 * rows, ulp=1)
     slope = backend.call(grad(softxent.kl_divergence, 1), x, y, sample_weight=backend.array(s), reduction="mean")
     sums = backend.call(grad(softxent.kl_divergence, 1), x, y, sample_weight=backend.array(s), reduction="sum")
     assert_exact(backend, slope, backend.numpy(sums).astype("float64") / weight, ulp=2)

@@ -19,6 +19,7 @@ from mpmath import mp, mpf
 from softxent import (
     cross_entropy,
     cross_entropy_from_probs,
+    grad,
     hessian_diagonal,
     hvp,
     log_softmax,
@@ -204,6 +205,10 @@ def test_reductions(backend: Backend, denominator: Any) -> None:
     probs = backend.call(softmax, x)
     found = backend.call(cross_entropy_from_probs, probs, labels, **given)
     assert_exact(backend, found, backend.numpy(expected).astype("float64"), ulp=8)
+    given["sample_weight"] = backend.array(single([1.0, 2.0, 0.0]))
+    by_weight = backend.call(grad(nll_loss, "sample_weight"), logs, labels, **given)
+    expected = backend.call(grad(cross_entropy, "sample_weight"), x, labels, **given)
+    np.testing.assert_allclose(backend.numpy(by_weight), backend.numpy(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_shapes(backend: Backend) -> None:
@@ -216,6 +221,10 @@ def test_shapes(backend: Backend) -> None:
     assert_equal(backend, backend.call(nll_loss, p, backend.array(4, "int32"), axis=(1, 0)), -P[1, 1])
     empty = backend.call(value_and_grad(nll_loss), backend.array(np.zeros((3, 0), "float32")), labels, check=False)
     assert_equal(backend, empty[0], single(0))
+    nothing = backend.array(np.zeros((3, 0), "float32"))
+    for second in (hvp(nll_loss), hessian_diagonal(nll_loss)):
+        given = {"vector": nothing} if second.__name__.startswith("hvp") else {}
+        assert backend.call(second, nothing, labels, check=False, **given).shape == (3, 0)
 
 
 @pytest.mark.dtypes("float16", "bfloat16")
