@@ -198,7 +198,7 @@ def binary_focal_loss(
     >>> import numpy as np
     >>> from softxent import binary_focal_loss
     >>> binary_focal_loss(np.asarray([4.0, -4.0]), np.asarray([1, 1]), gamma=2.0, alpha=0.25, reduction="none")
-    array([1.46804430e-06, 9.68584823e-01])
+    array([1.46789243e-06, 9.68726809e-01])
     """
     return binary_focal_loss_call(
         logits,
@@ -299,7 +299,7 @@ def _binary(
         layout.scalar(form, name, arguments.get(name))
     in_bounds = given_labels.check_binary(form, labels, arguments, ways, check=check)
     if kind == "integer":
-        arguments |= given_labels.widened(backend, arguments["labels"], arguments.get("ignore_index"))
+        arguments |= given_labels.widened(backend, labels, arguments["labels"], arguments.get("ignore_index"))
     given_labels.check_options(backend, cast_options, check)
     named = denominator if isinstance(denominator, str) else None
     if named == "weight" and reduction in {"mean", "sum_and_weight"}:

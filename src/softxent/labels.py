@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -122,9 +123,14 @@ def comparable(form: Layout, like: Array, given: Any, labels: Any, ignore_index:
     return {"labels": labels, "ignore_index": ignore_index}
 
 
-def widened(backend: Backend, labels: Array, ignore_index: Any) -> dict[str, Any]:
-    """Integer targets and ``ignore_index`` in dtypes that their library can compare."""
-    labels, ignore_index = _widened(backend, labels, ignore_index)
+def widened(backend: Backend, given: Any, labels: Array, ignore_index: Any) -> dict[str, Any]:
+    """Binary targets of an integer dtype, and ``ignore_index``, as ``comparable`` has class indices."""
+    own = backend_of(given)
+    if own is not None and own is not backend and (ignore_index is None or isinstance(ignore_index, int)):
+        labels = backend.adopt(_codes(own, given, 2, ignore_index))
+        ignore_index = None if ignore_index is None else _IGNORED
+    else:
+        labels, ignore_index = _widened(backend, labels, ignore_index)
     return {"labels": labels, "ignore_index": ignore_index}
 
 
@@ -287,25 +293,46 @@ def binary_kind(form: Layout, labels: Any, ignore_index: Any) -> str:
 
 def check_binary(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, check: bool | None) -> bool:
     """Refuse targets of participating elements outside 0 to 1, where the values can be read; whether none is left."""
-    backend = form.backend
-    labels = arguments["labels"] if isinstance(given, Real) else given
-    own = backend_of(labels) or backend
+    one = isinstance(given, Real)
+    labels = arguments["labels"] if one else given
+    own = backend_of(labels) or form.backend
     kind = kind_of(labels.dtype)
-    if kind == "bool":
+    if kind == "bool" or (one and _is_target(float(given), arguments, check)):
         return True
     if not should_look(own, labels, check):
         return False
     with own.reading():
-        bounds = own.bounds(labels) if kind == "integer" else None
-        if bounds is not None and bounds[0] >= 0 and bounds[1] <= 1:
+        if _are_targets(own, labels, kind):
             return True
         labels, index = _widened(own, labels, arguments.get("ignore_index"))
         wrong = ~((labels >= 0) & (labels <= 1))
         if isinstance(index, int):
             wrong, index = wrong & ~equals(own, labels, index), None
         found = read(own, own.any(wrong), "labels", check)
-        if not found:
-            return found is not None
+    if not found:
+        return found is not None
+    position = _taking_part_wrongly(form, wrong, labels, index, arguments=arguments, ways=ways, check=check)
+    if isinstance(position, bool):
+        return position
+    with own.reading():
+        value = labels[position]
+    if kind != "integer":
+        raise ValueError(_no_binary_target(float(value), position, "where="))
+    raise ValueError(_no_binary_target(int(value), position, f"ignore_index={int(value)}"))
+
+
+def _taking_part_wrongly(
+    form: Layout,
+    wrong: Array,
+    labels: Array,
+    index: Any,
+    *,
+    arguments: Arguments,
+    ways: Ways,
+    check: bool | None,
+) -> bool | tuple[int, ...]:
+    """The first wrong target that takes part; where there is none, or it cannot be told, whether none is left."""
+    backend = form.backend
     where, weight = (_aligned(form, arguments, ways, name) for name in ("where", "weight"))
     if not all(should_look(backend, x, check) for x in (where, weight, index) if x is not None):
         return False
@@ -319,19 +346,32 @@ def check_binary(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, 
         found = read(backend, backend.any(wrong), "where and weight", check)
         if not found:  # a target of weight 0 may be none, and is not masked for that
             return found is not None and weight is None
-        position = first(backend, form.outward(wrong))
-    with own.reading():
-        value = labels[position]
-    raise ValueError(_no_binary_target(int(value) if kind == "integer" else float(value), position))
+        return first(backend, form.outward(wrong))
 
 
-def _no_binary_target(value: float, position: tuple[int, ...]) -> str:
-    if value == -1:
-        hint = "of -1 and 1 make 0 and 1, or pass ignore_index=-1 to leave such elements out"
-    else:
-        hint = f"pass ignore_index={value}" if isinstance(value, int) else "pass where="
-        hint = f"to leave such elements out {hint}"
-    return f"labels must be from 0 to 1, got {value}{at(position)}; {hint}"
+def _is_target(number: float, arguments: Arguments, check: bool | None) -> bool:  # noqa: FBT001 - the caller's option
+    """Whether a number is a target; where nothing else decides it is refused."""
+    if 0 <= number <= 1:
+        return True
+    if check is not False and arguments.get("where") is None and arguments.get("weight") is None:
+        raise ValueError(_no_binary_target(number, (), "where="))
+    return False
+
+
+def _are_targets(backend: Backend, labels: Array, kind: str) -> bool:
+    """Whether all targets are known to be from 0 to 1, those that take no part included; in two cheap looks."""
+    if kind == "integer":
+        bounds = backend.bounds(labels)
+        return bounds is not None and bounds[0] >= 0 and bounds[1] <= 1
+    if not backend.is_readable(labels) or math.prod(labels.shape) == 0:
+        return False
+    return bool(backend.read((backend.min(labels) >= 0) & (backend.max(labels) <= 1)))
+
+
+def _no_binary_target(value: Any, position: tuple[int, ...], option: str) -> str:
+    """The error for a target, with the option that leaves such elements out."""
+    hint = "of -1 and 1 make 0 and 1, or " if value == -1 else ""
+    return f"labels must be from 0 to 1, got {value}{at(position)}; {hint}to leave such elements out pass {option}"
 
 
 # -- values -----------------------------------------------------------------------------------------------------------

@@ -5,8 +5,12 @@ With u = -log sigmoid(x) and v = -log sigmoid(-x), an element of target y costs
     w (a u (1 - p)^γ + b v p^γ),        a = P α y',  b = (1 - α) (1 - y'),
 
 y' being the smoothed target, p = sigmoid(x), P the weight of positive targets; α, 1 - α and the powers are there for
-the focal loss only. The powers are exp(-γ v) and exp(-γ u), so that nothing of them is lost in either tail. The second
-half is the first of -x, and all of it is made of e = exp(-abs(x)), as in ``sigmoid``.
+the focal loss only. All of it is made of e = exp(-abs(x)). Without powers
+
+    a u + b v = (a + b) log1p(e) + c x,        c = b for x > 0, -a elsewhere,
+
+two terms that are not negative, and the slope is c - sign(x) (a + b) e / (1 + e). The powers are exp(-γ v) and
+exp(-γ u), so that nothing of them is lost in either tail. What depends on the sign of x is made as in ``sigmoid``.
 """
 
 from collections.abc import Callable
@@ -15,6 +19,7 @@ from typing import Any, NamedTuple
 
 from softxent.formulas.loss_rows import finite_where, mass_of
 from softxent.formulas.participation import both, constant_where_idle, only
+from softxent.formulas.sigmoid import bump_of, decay
 from softxent.formulas.targets import equals, product
 
 Array = Any
@@ -33,19 +38,15 @@ class Elements(NamedTuple):
     validity: Array | None  # 1, and NaN for a target that is none; None if that is known
     x: Array
     y: Array  # the target
-    smoothed: Array  # y'
+    positive: Array  # y'
+    negative: Array  # 1 - y'
     a: Array  # what multiplies the cost of a positive
     b: Array  # what multiplies the cost of a negative
-
-
-class Tails(NamedTuple):
-    """What costs and their derivatives are made of."""
-
-    positive: Array  # x > 0
-    size: Array  # abs(x)
+    total: Array | None  # a + b; None if it is 1
+    c: Array  # what multiplies x without a power
+    high: Array  # 1 for x > 0, 0 elsewhere
+    fall: Array  # -1 for x > 0, 1 elsewhere: the slope of -abs(x)
     e: Array  # exp(-abs(x))
-    rest: Array  # log1p(e)
-    larger: Array  # the larger of p and 1 - p
 
 
 class Focal(NamedTuple):
@@ -57,6 +58,7 @@ class Focal(NamedTuple):
     q: Array  # 1 - p
     of_u: Array  # (1 - p)^γ
     of_v: Array  # p^γ
+    gamma: Array | float
 
 
 def value(
@@ -74,7 +76,11 @@ def value(
     """What each element costs, and its mass in the mean ("weight" or "count", by ``mass``)."""
     steady = constant_where_idle(ops, weight)
     r = laid_out(ops, logits, labels, steady=steady, dtype=dtype, **options)
-    loss = per_unit(ops, r, tails(ops, r.x), gamma)
+    return weighted(ops, r, per_unit(ops, r, focal(ops, r, steady(gamma))), weight, mass)
+
+
+def weighted(ops: Any, r: Elements, loss: Array, weight: Array | None, mass: str) -> tuple[Array, Array]:
+    """Losses per unit of weight, weighted, and masses."""
     if weight is not None:  # a weight of 0 has the loss for its derivative, if that is finite
         loss = weight * finite_where(ops, weight == 0, loss)
     return only(ops, r.present, loss), mass_of(ops, ops.ones_like(loss), r.present, None, weight, mass)
@@ -120,13 +126,20 @@ def laid_out(
     x = steady(only(ops, present, ops.astype(logits, dtype, copy=False)))
     y = steady(only(ops, present, ops.astype(labels, dtype, copy=False)))
     validity = None if in_bounds else ops.where((y >= 0) & (y <= 1), ops.ones_like(y), nan)
-    smoothed = y if label_smoothing is None else (1.0 - label_smoothing) * y + 0.5 * label_smoothing
-    a, b = smoothed, 1.0 - smoothed
-    if pos_weight is not None:
-        a = steady(pos_weight) * a
+    positive, negative, total = y, 1.0 - y, None
+    if label_smoothing is not None:  # both as sums: 1 - y' would not have all digits of a small ε
+        kept, uniform = 1.0 - steady(label_smoothing), 0.5 * steady(label_smoothing)
+        positive, negative = kept * positive + uniform, kept * negative + uniform
+    a, b = positive, negative
     if alpha is not None:
         a, b = steady(alpha) * a, (1.0 - steady(alpha)) * b
-    return Elements(present, validity, x, y, smoothed, a, b)
+    if pos_weight is not None:
+        a = steady(pos_weight) * a
+    if a is not positive:
+        total = a + b
+    high, fall, e = decay(ops, x)
+    c = high - y if a is y else high * b - (1.0 - high) * a  # the same, but the first takes fewer operations
+    return Elements(present, validity, x, y, positive, negative, a, b, total, c, high, fall, e)
 
 
 def taking_part(ops: Any, labels: Array, where: Array | None, ignore_index: Array | int | None) -> Array | None:
@@ -134,36 +147,38 @@ def taking_part(ops: Any, labels: Array, where: Array | None, ignore_index: Arra
     return where if ignore_index is None else both(where, ~equals(ops, labels, ignore_index))
 
 
-def tails(ops: Any, x: Array) -> Tails:
-    """Choices instead of abs and max: both halves of a derivative meet at 0."""
-    positive = x > 0
-    size = ops.where(positive, x, -x)
-    e = ops.exp(-size)
-    return Tails(positive, size, e, ops.log1p(e), 1.0 / (1.0 + e))
-
-
-def costs(ops: Any, t: Tails) -> tuple[Array, Array]:
-    """u and v: the costs of a positive and a negative."""
-    return ops.where(t.positive, 0.0, t.size) + t.rest, ops.where(t.positive, t.size, 0.0) + t.rest
-
-
-def focal(ops: Any, t: Tails, gamma: Array | float) -> Focal:
-    """The powers as exponentials of the costs."""
-    u, v = costs(ops, t)
-    smaller = t.e * t.larger
-    p, q = ops.where(t.positive, t.larger, smaller), ops.where(t.positive, smaller, t.larger)
-    gamma = gamma + ops.zeros_like(u)
-    return Focal(u, v, p, q, ops.exp(-product(ops, gamma, v)), ops.exp(-product(ops, gamma, u)))
-
-
-def per_unit(ops: Any, r: Elements, t: Tails, gamma: Array | float | None) -> Array:
+def per_unit(ops: Any, r: Elements, f: Focal | None) -> Array:
     """The loss per unit of weight."""
+    if f is None:
+        return validated(r, times(r.total, ops.log1p(r.e)) + product(ops, r.c, r.x))
+    return validated(r, product(ops, r.a * f.of_u, f.u) + product(ops, r.b * f.of_v, f.v))
+
+
+def costs(ops: Any, r: Elements) -> tuple[Array, Array]:
+    """u and v: the costs of a positive and a negative."""
+    rest = ops.log1p(r.e)
+    return rest - product(ops, 1.0 - r.high, r.x), rest + product(ops, r.high, r.x)
+
+
+def focal(ops: Any, r: Elements, gamma: Array | float | None) -> Focal | None:
+    """The powers as exponentials of the costs; None without them."""
     if gamma is None:
-        cost = (r.a + r.b) * t.rest + product(ops, ops.where(t.positive, r.b, r.a), t.size)
-    else:
-        f = focal(ops, t, gamma)
-        cost = product(ops, r.a, f.u * f.of_u) + product(ops, r.b, f.v * f.of_v)
-    return validated(r, cost)
+        return None
+    u, v = costs(ops, r)
+    low, larger = 1.0 - r.high, 1.0 / (1.0 + r.e)
+    p, q = (r.high + low * r.e) * larger, (low + r.high * r.e) * larger
+    power = gamma + ops.zeros_like(u)
+    return Focal(u, v, p, q, ops.exp(-product(ops, power, v)), ops.exp(-product(ops, power, u)), gamma)
+
+
+def times(factor: Array | None, y: Array) -> Array:
+    """A product; None is a factor of 1."""
+    return y if factor is None else factor * y
+
+
+def validated(r: Elements, y: Array) -> Array:
+    """NaN in place of what belongs to a target that is none."""
+    return times(r.validity, y)
 
 
 # -- derivatives ------------------------------------------------------------------------------------------------------
@@ -171,7 +186,7 @@ def per_unit(ops: Any, r: Elements, t: Tails, gamma: Array | float | None) -> Ar
 
 def pullback(ops: Any, logits: Array, labels: Array, *, by: tuple[str, ...], **given: Any) -> tuple[Array, ...]:
     """Derivatives of g · loss + g_mass · mass by the operands in ``by``."""
-    rules = differentiated(ops, logits, labels, **given)
+    rules, _ = differentiated(ops, logits, labels, **given)
     return tuple(rules[name]() for name in by)
 
 
@@ -179,8 +194,8 @@ def value_and_pullback(
     ops: Any, logits: Array, labels: Array, *, by: tuple[str, ...], g: Array, g_mass: Array, **given: Any
 ) -> tuple[Array, ...]:
     """The one and the other."""
-    results = value(ops, logits, labels, **given)
-    return *results, *pullback(ops, logits, labels, by=by, g=g, g_mass=g_mass, **given)
+    rules, results = differentiated(ops, logits, labels, g=g, g_mass=g_mass, **given)
+    return *results(), *(rules[name]() for name in by)
 
 
 def differentiated(
@@ -193,41 +208,54 @@ def differentiated(
     weight: Array | None = None,
     gamma: Array | float | None = None,
     mass: str,
-    axis: int,  # noqa: ARG001
+    axis: int,
     dtype: Any,
     **options: Any,
-) -> dict[str, Callable[[], Array]]:
-    """A rule for each operand that there is a derivative by."""
+) -> tuple[dict[str, Callable[[], Array]], Callable[[], tuple[Array, Array]]]:
+    """A rule for each operand that there is a derivative by, and the value."""
     r, factor = weighed(ops, logits, labels, g, weight, dtype=dtype, **options)
-    t = tails(ops, r.x)
-    if gamma is None:
-        u, v = costs(ops, t)
-        slope = ops.where(t.positive, r.b - r.a * t.e, r.b * t.e - r.a) * t.larger
-    else:
-        f = focal(ops, t, gamma)
-        slope = focal_slope(ops, r, f, gamma)
-        u, v = f.u * f.of_u, f.v * f.of_v
-    u, v = ops.where(ops.isinf(u), 0.0, u), ops.where(ops.isinf(v), 0.0, v)
-    pos_weight, alpha = options.get("pos_weight", 1.0), options.get("alpha")
-    of_positive, of_negative = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
-    by_smoothed = factor * (pos_weight * of_positive * u - of_negative * v)
+    f = focal(ops, r, gamma)
+    pos_weight, alpha = options.get("pos_weight"), options.get("alpha")
+    of_negative = None if alpha is None else 1.0 - alpha
+
+    def results() -> tuple[Array, Array]:
+        if weight is None:  # nothing more is known of the elements
+            return weighted(ops, r, per_unit(ops, r, f), weight, mass)
+        given = {"weight": weight, "gamma": gamma, "mass": mass, "axis": axis, "dtype": dtype}
+        return value(ops, logits, labels, **given, **options)
+
+    def per_target() -> tuple[Array, Array]:
+        u, v = costs(ops, r) if f is None else (f.u * f.of_u, f.v * f.of_v)
+        return ops.where(ops.isinf(u), 0.0, u), ops.where(ops.isinf(v), 0.0, v)
+
+    def by_smoothed() -> Array:
+        u, v = per_target()
+        return factor * (times(pos_weight, times(alpha, u)) - times(of_negative, v))
+
+    def by_alpha() -> Array:
+        u, v = per_target()
+        return factor * (times(pos_weight, r.positive * u) - r.negative * v)
+
+    def by_gamma() -> Array:
+        rest = ops.log1p(r.e)
+        smaller_by_larger = product(ops, rest, rest - r.fall * r.x)
+        return factor * (r.a * f.of_u + r.b * f.of_v) * -smaller_by_larger  # type: ignore[union-attr] # it is there
 
     def by_weight() -> Array:
         every = laid_out(ops, logits, labels, dtype=dtype, **options)
-        idle = weight == 0
-        loss = finite_where(ops, idle, per_unit(ops, every, tails(ops, every.x), gamma))
+        loss = finite_where(ops, weight == 0, per_unit(ops, every, focal(ops, every, gamma)))
         return only(ops, every.present, g * loss if mass == "count" else g * loss + g_mass)
 
     rules = {
-        "logits": lambda: factor * slope,
-        "labels": lambda: (1.0 - options.get("label_smoothing", 0.0)) * by_smoothed,
-        "label_smoothing": lambda: (0.5 - r.y) * by_smoothed,
-        "pos_weight": lambda: factor * r.smoothed * of_positive * u,
-        "alpha": lambda: factor * (pos_weight * r.smoothed * u - (1.0 - r.smoothed) * v),
-        "gamma": lambda: factor * (r.a * f.of_u + r.b * f.of_v) * -product(ops, f.u, f.v),
+        "logits": lambda: factor * slope(ops, r, f),
+        "labels": lambda: times(1.0 - options.get("label_smoothing", 0.0), by_smoothed()),
+        "label_smoothing": lambda: (0.5 - r.y) * by_smoothed(),
+        "pos_weight": lambda: factor * r.positive * times(alpha, per_target()[0]),
+        "alpha": by_alpha,
+        "gamma": by_gamma,
     }
     rules = {name: present_only(ops, r, rule) for name, rule in rules.items()}
-    return {**rules, "weight": by_weight}
+    return {**rules, "weight": by_weight}, results
 
 
 def present_only(ops: Any, r: Elements, rule: Callable[[], Array]) -> Callable[[], Array]:
@@ -239,42 +267,42 @@ def weighed(
     ops: Any, logits: Array, labels: Array, g: Array, weight: Array | None, **options: Any
 ) -> tuple[Elements, Array]:
     """Elements, those of weight 0 out, and what the derivatives of each are multiplied by."""
-    active = None if weight is None else (ops.zeros_like(g) == 0) & (weight != 0)
+    active = None if weight is None else weight != 0
     r = laid_out(ops, logits, labels, active=active, **options)
-    return r, validated(r, g if weight is None else g * weight)
+    return r, validated(r, times(weight, g))
 
 
-def validated(r: Elements, y: Array) -> Array:
-    """NaN in place of what belongs to a target that is none."""
-    return y if r.validity is None else y * r.validity
-
-
-def focal_slope(ops: Any, r: Elements, f: Focal, gamma: Array | float) -> Array:
-    """b p^γ (p + γ (1 - p) v) - a (1 - p)^γ (1 - p + γ p u)."""
-    of_a = f.of_u * (f.q + gamma * product(ops, f.p, f.u))
-    of_b = f.of_v * (f.p + gamma * product(ops, f.q, f.v))
+def slope(ops: Any, r: Elements, f: Focal | None) -> Array:
+    """By the logit; with a power b p^γ (p + γ (1 - p) v) - a (1 - p)^γ (1 - p + γ p u)."""
+    if f is None:
+        return r.c + times(r.total, r.fall * (r.e / (1.0 + r.e)))
+    of_a = f.of_u * (f.q + f.gamma * product(ops, f.p, f.u))
+    of_b = f.of_v * (f.p + f.gamma * product(ops, f.q, f.v))
     return r.b * of_b - r.a * of_a
 
 
-def focal_bend(ops: Any, r: Elements, f: Focal, gamma: Array | float) -> Array:
+def bend(ops: Any, r: Elements, f: Focal | None) -> Array:
     """The slope of that."""
+    both_sides = bump_of(r.e)  # p (1 - p)
+    if f is None:
+        return times(r.total, both_sides)
     pu, qv = product(ops, f.p, f.u), product(ops, f.q, f.v)
-    both_sides = f.p * f.q * (1.0 + 2.0 * gamma)
-    of_a = both_sides - gamma * f.q * pu + gamma * gamma * f.p * pu
-    of_b = both_sides - gamma * f.p * qv + gamma * gamma * f.q * qv
+    both_sides = both_sides * (1.0 + 2.0 * f.gamma)
+    of_a = both_sides - f.gamma * f.q * pu + f.gamma * f.gamma * f.p * pu
+    of_b = both_sides - f.gamma * f.p * qv + f.gamma * f.gamma * f.q * qv
     return r.a * f.of_u * of_a + r.b * f.of_v * of_b
 
 
 def hvp(ops: Any, logits: Array, labels: Array, *, vector: Array, dtype: Any, **given: Any) -> Array:
     """Second derivatives by each logit, times a vector, which is not looked at where nothing takes part."""
-    r, bend = second_order(ops, logits, labels, dtype=dtype, **given)
-    return only(ops, r.present, bend * ops.astype(vector, dtype, copy=False))
+    r, curvature = second_order(ops, logits, labels, dtype=dtype, **given)
+    return only(ops, r.present, curvature * ops.astype(vector, dtype, copy=False))
 
 
 def hessian_diagonal(ops: Any, logits: Array, labels: Array, **given: Any) -> Array:
     """Second derivatives of g · loss by each logit."""
-    r, bend = second_order(ops, logits, labels, **given)
-    return only(ops, r.present, bend)
+    r, curvature = second_order(ops, logits, labels, **given)
+    return only(ops, r.present, curvature)
 
 
 def second_order(
@@ -289,8 +317,6 @@ def second_order(
     axis: int,  # noqa: ARG001
     **options: Any,
 ) -> tuple[Elements, Array]:
-    """The elements, and (a + b) p (1 - p) of each, or what a focal power makes of it."""
+    """The elements, and the second derivative of each."""
     r, factor = weighed(ops, logits, labels, g, weight, **options)
-    t = tails(ops, r.x)
-    bend = (r.a + r.b) * t.e * t.larger * t.larger if gamma is None else focal_bend(ops, r, focal(ops, t, gamma), gamma)
-    return r, factor * bend
+    return r, factor * bend(ops, r, focal(ops, r, gamma))
