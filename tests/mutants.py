@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         "the validity factor as a where: a label out of range has derivative 0 instead of NaN",
         "formulas/loss_rows.py",
-        "return y if r.validity is None else y * r.validity",
+        "return times(r.validity, y)",
         "return y",
         (*TORCH, *EXAMPLES),
     ),
@@ -324,8 +324,8 @@ MUTANTS = (
     Mutant(
         "an infinite loss pulled back to soft labels",
         "formulas/cross_entropy.py",
-        "by_a = factor * ops.where(ops.isinf(cost), 0.0, cost)",
-        "by_a = factor * cost",
+        "by_a = validated(r, factor * ops.where(ops.isinf(cost), 0.0, cost))",
+        "by_a = validated(r, factor * cost)",
         GRADIENTS,
     ),
     Mutant(
@@ -337,16 +337,16 @@ MUTANTS = (
     ),
     Mutant(
         "rows of sample weight 0 pulled back",
-        "formulas/cross_entropy.py",
-        "active = None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)",
-        "active = None",
+        "formulas/participation.py",
+        "return (ops.zeros_like(g) == 0) & (sample_weight != 0), g * sample_weight",
+        "return None, g * sample_weight",
         GRADIENTS,
     ),
     Mutant(
         "no derivative by a sample weight of 0",
-        "formulas/cross_entropy.py",
-        "by_weight = g * finite_where(ops, idle, loss)",
-        "by_weight = g * ops.where(idle, 0.0, loss)",
+        "formulas/loss_rows.py",
+        "found = g * finite_where(ops, idle, loss)",
+        "found = g * ops.where(idle, 0.0, loss)",
         GRADIENTS,
     ),
     Mutant(
@@ -359,8 +359,8 @@ MUTANTS = (
     Mutant(
         "labels out of range with a finite derivative",
         "formulas/cross_entropy.py",
-        "return r, validated(r, g if sample_weight is None else g * sample_weight)",
-        "return r, (g if sample_weight is None else g * sample_weight)",
+        "return r, validated(r, g)",
+        "return r, g",
         (*TORCH, *GRADIENTS),
     ),
     Mutant(

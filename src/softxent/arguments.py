@@ -36,6 +36,12 @@ def adopted(**given: Any) -> tuple[Backend, list[Any]]:
     return backend, list({**given, **arrays}.values())
 
 
+def adopted_by_name(**given: Any) -> tuple[Backend, dict[str, Any]]:
+    """The same, the arguments by name."""
+    backend, arguments = adopted(**given)
+    return backend, dict(zip(given, arguments, strict=True))
+
+
 _ARRAYS = {
     *("logits", "p_logits", "q_logits", "probs", "p_probs", "q_probs", "log_probs", "x", "labels", "noise"),
     *("where", "weight", "smoothing_prior", "segment_ids", "cotangent", "vector"),

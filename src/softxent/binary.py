@@ -6,11 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from softxent import labels as given_labels
-from softxent import layout, reductions
-from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
-from softxent.calls import Call, remembered
+from softxent import layout
+from softxent.arguments import adopted_by_name, cast, floating, integer, mask, number, tristate
+from softxent.calls import Call, rechecked, remembered
 from softxent.endings import Loss
 from softxent.formulas import binary as formula
+from softxent.reductions import Reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,9 +225,9 @@ def binary_focal_loss(
 
 def _checked(call: Call) -> Call:
     """A call like an earlier one with its targets looked at."""
-    *static, (_, before) = call.static
-    in_bounds = given_labels.check_binary(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
-    return call if in_bounds == before else call._replace(static=(*static, ("in_bounds", in_bounds)))
+    return rechecked(
+        call, given_labels.check_binary(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
+    )
 
 
 @remembered("logits", "labels", checked=_checked)
@@ -261,7 +262,7 @@ def _binary(
     dtype: Any,
     **focal: Any,
 ) -> Call:
-    reductions.check(reduction, denominator, empty_mean)
+    chosen = Reduction.chosen(reduction, denominator, empty_mean)
     tristate("check", check)
     options = {
         "where": where,
@@ -270,11 +271,10 @@ def _binary(
         "pos_weight": number("pos_weight", pos_weight, low=0.0),
         "label_smoothing": number("label_smoothing", label_smoothing, low=0.0, high=1.0),
         **focal,
-        "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
+        "denominator": number("denominator", denominator, low=0.0) if chosen.denominator is None else None,
     }
     options = {name: x for name, x in options.items() if x is not None}
-    backend, adopted_arrays = adopted(logits=logits, labels=labels, **options)
-    given = dict(zip(("logits", "labels", *options), adopted_arrays, strict=True))
+    backend, given = adopted_by_name(logits=logits, labels=labels, **options)
     logits = given["logits"]
     compute, _ = floating(backend, "logits", logits, dtype)
     form = layout.elements(backend, logits)
@@ -301,8 +301,7 @@ def _binary(
     if kind == "integer":
         arguments |= given_labels.widened(backend, labels, arguments["labels"], arguments.get("ignore_index"))
     given_labels.check_options(backend, cast_options, check)
-    named = denominator if isinstance(denominator, str) else None
-    if named == "weight" and reduction in {"mean", "sum_and_weight"}:
+    if chosen.divides_by_weight:
         given_labels.refuse_negative(
             form, "weight", arguments, ways, partial(formula.taking_part, backend), check=check
         )
@@ -316,10 +315,10 @@ def _binary(
         denominator=total,
         ways=tuple(ways[name] for name in arguments),
         formula=formula,
-        ending=Loss(reductions.Reduction(reduction, named, empty_mean), plain=plain),
+        ending=Loss(chosen, plain=plain),
         static=(
             ("dtype", compute),
-            ("mass", "count" if named == "count" else "weight"),
+            ("mass", chosen.mass),
             ("in_bounds", in_bounds),
         ),
     )

@@ -148,6 +148,12 @@ class Call(NamedTuple):
         return tuple(outward(x, self.given[name]) for name, x in zip(by, derivatives, strict=True))
 
 
+def rechecked(call: Call, in_bounds: bool) -> Call:  # noqa: FBT001 - the one thing that was found
+    """A call like an earlier one, with what was found of its own labels, which is the last of what is static."""
+    *static, (name, before) = call.static
+    return call if in_bounds == before else call._replace(static=(*static, (name, in_bounds)))
+
+
 # -- calls alike ------------------------------------------------------------------------------------------------------
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from softxent import labels as given_labels
-from softxent import layout, reductions
-from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
-from softxent.calls import Call, remembered
+from softxent import layout
+from softxent.arguments import adopted_by_name, cast, floating, integer, mask, number, tristate
+from softxent.calls import Call, rechecked, remembered
 from softxent.endings import Loss
 from softxent.formulas import cross_entropy as formula
 from softxent.formulas import probabilities
 from softxent.layout import Layout
+from softxent.reductions import Reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -636,10 +637,9 @@ def cross_entropy_from_probs(
 
 def _checked(call: Call) -> Call:
     """A call like an earlier one with its labels looked at."""
-    *static, (_, before) = call.static
-    hard = dict(static)["hard"]
+    hard = dict(call.static)["hard"]
     in_bounds = hard and given_labels.check_range(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
-    return call if in_bounds == before else call._replace(static=(*static, ("in_bounds", in_bounds)))
+    return rechecked(call, in_bounds)
 
 
 @remembered("logits", "labels", checked=_checked)
@@ -711,7 +711,7 @@ def _categorical(
     **parameter: Any,
 ) -> Call:
     """A call of a loss of ``x``, which is called ``name``: logits, probs or log_probs."""
-    reductions.check(reduction, denominator, empty_mean)
+    chosen = Reduction.chosen(reduction, denominator, empty_mean)
     wanted = _wanted(aux, z_loss)
     tristate("check", check)
     options = {
@@ -726,11 +726,10 @@ def _categorical(
         "softcap": number("softcap", softcap, low=0.0, above=True),
         "z_loss": number("z_loss", z_loss),
         **parameter,
-        "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
+        "denominator": number("denominator", denominator, low=0.0) if chosen.denominator is None else None,
     }
     options = {name: x for name, x in options.items() if x is not None}
-    backend, adopted_arrays = adopted(**{name: x, "labels": labels, **options})
-    given = dict(zip((name, "labels", *options), adopted_arrays, strict=True))
+    backend, given = adopted_by_name(**{name: x, "labels": labels, **options})
     x = given[name]
     compute, _ = floating(backend, name, x, dtype)
     form = layout.aligned(backend, name, x, axis)
@@ -755,8 +754,7 @@ def _categorical(
     elif check:
         given_labels.check_distributions(form, arguments, ways, compute)
     given_labels.check_options(backend, cast_options, check)
-    named = denominator if isinstance(denominator, str) else None
-    if named == "weight" and reduction in {"mean", "sum_and_weight"}:
+    if chosen.divides_by_weight:
         taking_part = given_labels.rows_taking_part(form, hard=hard)
         given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
     total = arguments.pop("denominator", None)
@@ -769,11 +767,11 @@ def _categorical(
         denominator=total,
         ways=tuple(ways.get(name) for name in arguments),
         formula=formula if name == "logits" else probabilities,
-        ending=Loss(reductions.Reduction(reduction, named, empty_mean), wanted, beside=aux is not None, plain=plain),
+        ending=Loss(chosen, wanted, beside=aux is not None, plain=plain),
         static=(
             ("dtype", compute),
             ("hard", hard),
-            ("mass", "count" if named == "count" else "weight"),
+            ("mass", chosen.mass),
             *((("aux", wanted),) if name == "logits" else ()),
             ("in_bounds", in_bounds),
         ),

@@ -96,7 +96,7 @@ class Loss(NamedTuple):
         def masses() -> Array:
             beside = {name: x for name, x in call.operands.items() if name != call.like}
             static = {**dict(call.static), "size": form.size}
-            found = backend.evaluate(formula.masses, beside, axis=form.axis, **static)  # type: ignore[attr-defined]
+            found = backend.evaluate(formula.masses, beside, axis=form.axis, **static)  # type: ignore[attr-defined] # seen above
             return form.rows(found)
 
         seeds = backend.quietly(

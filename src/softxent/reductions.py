@@ -47,6 +47,22 @@ class Reduction(NamedTuple):
     denominator: str | None  # None if it is given
     empty_mean: str
 
+    @classmethod
+    def chosen(cls, reduction: str, denominator: Any, empty_mean: str) -> Reduction:
+        """The caller's choice, checked; a denominator without a name is still to come."""
+        check(reduction, denominator, empty_mean)
+        return cls(reduction, denominator if isinstance(denominator, str) else None, empty_mean)
+
+    @property
+    def mass(self) -> str:
+        """What formulas call what a row counts for."""
+        return "count" if self.denominator == "count" else "weight"
+
+    @property
+    def divides_by_weight(self) -> bool:
+        """Whether the sum of weights is a denominator, or returned as one."""
+        return self.denominator == "weight" and self.kind in {"mean", "sum_and_weight"}
+
     def value(self, backend: Backend, loss: Array, mass: Array, given: Any, *, plain: bool) -> Any:
         """The rows reduced; ``given`` is the denominator where it has no name. With ``plain`` every mass is 1."""
         total = backend.adopt(backend.sum(loss))

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from math import nan
 from typing import Any, NamedTuple
 
-from softxent.formulas.loss_rows import finite_where, mass_of
-from softxent.formulas.participation import both, constant_where_idle, only
+from softxent.formulas.loss_rows import finite_where, mass_of, times, validated, weighted
+from softxent.formulas.participation import both, constant_where_idle, only, only_present, weighing
 from softxent.formulas.sigmoid import bump_of, decay
 from softxent.formulas.targets import equals, product
 
@@ -76,14 +76,7 @@ def value(
     """What each element costs, and its mass in the mean ("weight" or "count", by ``mass``)."""
     steady = constant_where_idle(ops, weight)
     r = laid_out(ops, logits, labels, steady=steady, dtype=dtype, **options)
-    return weighted(ops, r, per_unit(ops, r, focal(ops, r, steady(gamma))), weight, mass)
-
-
-def weighted(ops: Any, r: Elements, loss: Array, weight: Array | None, mass: str) -> tuple[Array, Array]:
-    """Losses per unit of weight, weighted, and masses."""
-    if weight is not None:  # a weight of 0 has the loss for its derivative, if that is finite
-        loss = weight * finite_where(ops, weight == 0, loss)
-    return only(ops, r.present, loss), mass_of(ops, ops.ones_like(loss), r.present, None, weight, mass)
+    return weighted(ops, r.present, None, per_unit(ops, r, focal(ops, r, steady(gamma))), weight, mass)
 
 
 def masses(
@@ -171,16 +164,6 @@ def focal(ops: Any, r: Elements, gamma: Array | float | None) -> Focal | None:
     return Focal(u, v, p, q, ops.exp(-product(ops, power, v)), ops.exp(-product(ops, power, u)), gamma)
 
 
-def times(factor: Array | None, y: Array) -> Array:
-    """A product; None is a factor of 1."""
-    return y if factor is None else factor * y
-
-
-def validated(r: Elements, y: Array) -> Array:
-    """NaN in place of what belongs to a target that is none."""
-    return times(r.validity, y)
-
-
 # -- derivatives ------------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +203,7 @@ def differentiated(
 
     def results() -> tuple[Array, Array]:
         if weight is None:  # nothing more is known of the elements
-            return weighted(ops, r, per_unit(ops, r, f), weight, mass)
+            return weighted(ops, r.present, None, per_unit(ops, r, f), weight, mass)
         given = {"weight": weight, "gamma": gamma, "mass": mass, "axis": axis, "dtype": dtype}
         return value(ops, logits, labels, **given, **options)
 
@@ -254,22 +237,17 @@ def differentiated(
         "alpha": by_alpha,
         "gamma": by_gamma,
     }
-    rules = {name: present_only(ops, r, rule) for name, rule in rules.items()}
+    rules = {name: only_present(ops, r, rule) for name, rule in rules.items()}
     return {**rules, "weight": by_weight}, results
-
-
-def present_only(ops: Any, r: Elements, rule: Callable[[], Array]) -> Callable[[], Array]:
-    """A rule, 0 for what takes no part."""
-    return lambda: only(ops, r.present, rule())
 
 
 def weighed(
     ops: Any, logits: Array, labels: Array, g: Array, weight: Array | None, **options: Any
 ) -> tuple[Elements, Array]:
     """Elements, those of weight 0 out, and what the derivatives of each are multiplied by."""
-    active = None if weight is None else weight != 0
+    active, g = weighing(ops, g, weight)
     r = laid_out(ops, logits, labels, active=active, **options)
-    return r, validated(r, times(weight, g))
+    return r, validated(r, g)
 
 
 def slope(ops: Any, r: Elements, f: Focal | None) -> Array:
@@ -314,7 +292,7 @@ def second_order(
     weight: Array | None = None,
     gamma: Array | float | None = None,
     mass: str,  # noqa: ARG001 - does not depend on the logits
-    axis: int,  # noqa: ARG001
+    axis: int,  # noqa: ARG001 - each element is a row of its own
     **options: Any,
 ) -> tuple[Elements, Array]:
     """The elements, and the second derivative of each."""

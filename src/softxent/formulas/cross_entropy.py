@@ -23,21 +23,21 @@ from softxent.formulas.loss_rows import (
     AgainstLabel,
     Rows,
     beside,
+    by_weight,
     cost_of,
-    finite_where,
     label_of,
     lacking_of,
     laid_out,
     likelihood,
-    mass_of,
     opposed,
     per_unit,
     share_of,
     target_log_probability,
     times,
     validated,
+    weighted,
 )
-from softxent.formulas.participation import both, constant_where_idle, only
+from softxent.formulas.participation import both, constant_where_idle, only, only_present, weighing
 from softxent.formulas.shift import Shifted, centred, probabilities, shifted, shortfall, spread, variances
 from softxent.formulas.targets import at_label, divisor, product, smoothing_pullbacks
 
@@ -85,16 +85,11 @@ def value(
     r = laid_out(ops, logits, labels, steady=steady, axis=axis, dtype=dtype, **options)
     c = opposed(ops, r, axis)
     loss, penalty = per_unit(ops, r, c, steady(z_loss), axis)
-    active = r.present
-    if sample_weight is not None:  # a weight of 0 has the loss for its derivative, if that is finite
-        idle = sample_weight == 0
-        active = both(~idle, r.present)
-        loss = sample_weight * finite_where(ops, idle, loss)
-        penalty = None if penalty is None else sample_weight * penalty
+    active = r.present if sample_weight is None else both(sample_weight != 0, r.present)
 
     by_products: dict[str, Callable[[], Array]] = {
         "lse": lambda: log_of_sum(ops, r.x, axis, r.temperature),
-        "z_loss": lambda: penalty,
+        "z_loss": lambda: times(sample_weight, penalty),
         "entropy": lambda: entropy(ops, r.x, axis, r.temperature),
         "correct": lambda: both(
             at_label(ops, ops.argmax(r.x, axis=axis, keepdims=True), label_of(ops, r, axis)), r.valid
@@ -103,8 +98,7 @@ def value(
         "margin": lambda: validated(r, margin(ops, r.x, label_of(ops, r, axis), axis, r.temperature)),
     }
     others = (only(ops, active, by_products[name]()) for name in aux)
-    counted = mass_of(ops, ops.ones_like(loss), r.present, r.share, sample_weight, mass)
-    return only(ops, r.present, loss), counted, *others
+    return *weighted(ops, r.present, r.share, loss, sample_weight, mass), *others
 
 
 # -- derivatives ------------------------------------------------------------------------------------------------------
@@ -140,9 +134,7 @@ def value_and_pullback(
         return *value_of, *pullback(ops, logits, labels, by=by, **options, **cotangents, **given)
     (r, c), rules = differentiated(ops, logits, labels, by=by, **options, **given)
     loss, _ = per_unit(ops, r, c, z_loss, axis)
-    loss = loss if sample_weight is None else sample_weight * loss
-    counted = mass_of(ops, ops.ones_like(loss), r.present, r.share, sample_weight, mass)
-    return only(ops, r.present, loss), counted, *(rules[name]() for name in by)
+    return *weighted(ops, r.present, r.share, loss, sample_weight, mass), *(rules[name]() for name in by)
 
 
 def differentiated(
@@ -190,10 +182,9 @@ def weighed(
     ops: Any, logits: Array, labels: Array, g: Array, sample_weight: Array | None, **options: Any
 ) -> tuple[Rows, Array]:
     """Rows, those of sample weight 0 out, and what the derivatives of each are multiplied by."""
-    # The cotangent has the dimensions of rows, which a scalar weight has not.
-    active = None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)
+    active, g = weighing(ops, g, sample_weight)
     r = laid_out(ops, logits, labels, active=active, **options)
-    return r, validated(r, g if sample_weight is None else g * sample_weight)
+    return r, validated(r, g)
 
 
 def pulled_to_logits(
@@ -306,11 +297,6 @@ def pulled_to_target(
     return {name: only_present(ops, r, rule) for name, rule in rules.items()}
 
 
-def only_present(ops: Any, r: Rows, rule: Callable[[], Array]) -> Callable[[], Array]:
-    """A rule, 0 in rows that take no part."""
-    return lambda: only(ops, r.present, rule())
-
-
 def by_parameter(ops: Any, r: Rows, cost: Cost, factor: Array, axis: int) -> Array:
     """Derivative by the parameter of a cost, 0 where that is infinite."""
     by_cost = ops.where(ops.isinf(cost.of), 0.0, cost.by_parameter)
@@ -335,11 +321,7 @@ def by_sample_weight(
     steady = constant_where_idle(ops, sample_weight)
     r = laid_out(ops, logits, labels, steady=steady, **options)
     loss, _ = per_unit(ops, r, opposed(ops, r, options["axis"]), steady(z_loss), options["axis"])
-    idle = sample_weight == 0
-    by_weight = g * finite_where(ops, idle, loss)
-    if mass != "count":
-        by_weight = by_weight + g_mass * finite_where(ops, idle, share_of(ops, r, loss))
-    return only(ops, r.present, by_weight)
+    return by_weight(ops, r, loss, g, g_mass, sample_weight, mass)
 
 
 def hvp(

@@ -14,7 +14,7 @@ class Elementwise:
         self.of, self.slopes, self.curvature = of, slopes, curvature
         self.COTANGENTS = {"g": set(slopes)}
 
-    def value(self, ops: Any, *, axis: int, dtype: Any, result: Any, **operands: Any) -> Array:  # noqa: ARG002
+    def value(self, ops: Any, *, axis: int, dtype: Any, result: Any, **operands: Any) -> Array:  # noqa: ARG002 - each element is a row
         """The function itself."""
         return ops.astype(self.of(ops, **cast(ops, operands, dtype)), result, copy=False)
 
@@ -24,9 +24,9 @@ class Elementwise:
         *,
         g: Array,
         by: tuple[str, ...],
-        axis: int,  # noqa: ARG002
+        axis: int,  # noqa: ARG002 - each element is a row
         dtype: Any,
-        result: Any,  # noqa: ARG002
+        result: Any,  # noqa: ARG002 - of values alone
         **operands: Any,
     ) -> tuple[Array, ...]:
         """The cotangent times each slope."""
@@ -46,9 +46,9 @@ class Elementwise:
         ops: Any,
         *,
         g: Array,
-        axis: int,  # noqa: ARG002
+        axis: int,  # noqa: ARG002 - each element is a row
         dtype: Any,
-        result: Any,  # noqa: ARG002
+        result: Any,  # noqa: ARG002 - of values alone
         **operands: Any,
     ) -> Array:
         """The cotangent times the curvature."""

@@ -127,11 +127,11 @@ def laid_out(
         a=steady(a),
         worth=worth,
         share=share,
-        cost=costing(ops, {name: steady(x) for name, x in parameters.items()}),
+        cost=priced(ops, {name: steady(x) for name, x in parameters.items()}),
     )
 
 
-def costing(ops: Any, parameters: dict[str, Array | float]) -> Callable[[Likelihood], Cost] | None:
+def priced(ops: Any, parameters: dict[str, Array | float]) -> Callable[[Likelihood], Cost] | None:
     """What a class costs, by the one parameter given; its surprise, if there is none."""
     for name, parameter in parameters.items():
         return lambda likelihood: PARAMETERS[name](ops, likelihood, parameter)
@@ -195,6 +195,24 @@ def mass_of(
     return only(ops, present, share)
 
 
+def weighted(
+    ops: Any, present: Array | None, share: Array | None, loss: Array, sample_weight: Array | None, mass: str
+) -> tuple[Array, Array]:
+    """Losses per unit of sample weight as those of their rows, and what each row counts for."""
+    if sample_weight is not None:  # a weight of 0 has the loss for its derivative, if that is finite
+        loss = sample_weight * finite_where(ops, sample_weight == 0, loss)
+    return only(ops, present, loss), mass_of(ops, ops.ones_like(loss), present, share, sample_weight, mass)
+
+
+def by_weight(ops: Any, r: Rows, loss: Array, g: Array, g_mass: Array, sample_weight: Array, mass: str) -> Array:
+    """The derivative of the same by the weight: the loss, and W for the mass; at 0 too, where they are finite."""
+    idle = sample_weight == 0
+    found = g * finite_where(ops, idle, loss)
+    if mass != "count":
+        found = found + g_mass * finite_where(ops, idle, share_of(ops, r, loss))
+    return only(ops, r.present, found)
+
+
 def opposed(ops: Any, r: Rows, axis: int) -> AgainstLabel | Shifted:
     """The logits against the label, or shifted where the target is a distribution."""
     return against_label(ops, r, axis) if r.a is None else shifted(ops, r.x, axis, r.temperature)
@@ -243,16 +261,15 @@ def beside(ops: Any, c: AgainstLabel, factor: Array) -> Array:
     return factor * ops.where(*c.lead, c.others / c.total)
 
 
-def surprise(r: Rows, c: AgainstLabel) -> Array:
+def surprise(c: AgainstLabel) -> Array:
     """-log softmax at the label, two terms that are not negative."""
-    return validated(r, c.log_total - c.gap)
+    return c.log_total - c.gap
 
 
 def likelihood(ops: Any, c: Any, axis: int) -> Likelihood:
     """Of the label, or of every class where the target is a distribution."""
     if isinstance(c, AgainstLabel):
-        p, lacking = c.own / c.total, lacking_of(ops, c)
-        return Likelihood(c.log_total - c.gap, p, lacking)
+        return Likelihood(surprise(c), c.own / c.total, lacking_of(ops, c))
     p = probabilities(ops, c, axis)
     return Likelihood(0.0 - logarithms(ops, c, axis), p, ops.put_along_axis(1.0 - p, c.lead, shortfall(c), axis=axis))
 
@@ -274,14 +291,10 @@ class Given(NamedTuple):
 def cost_of(ops: Any, r: Rows, c: Any, axis: int) -> Array:
     """What the label costs, or every class where the target is a distribution."""
     if isinstance(c, Given):
-        cost = c.cost
-    elif r.cost is not None:
-        cost = r.cost(likelihood(ops, c, axis)).of
-    elif isinstance(c, AgainstLabel):
-        cost = c.log_total - c.gap
-    else:
-        cost = 0.0 - logarithms(ops, c, axis)
-    return cost
+        return c.cost
+    if r.cost is not None:
+        return r.cost(likelihood(ops, c, axis)).of
+    return surprise(c) if isinstance(c, AgainstLabel) else 0.0 - logarithms(ops, c, axis)
 
 
 def per_unit(ops: Any, r: Rows, c: Any, z_loss: Array | float | None, axis: int) -> tuple[Array, Array | None]:
@@ -302,7 +315,7 @@ def per_unit(ops: Any, r: Rows, c: Any, z_loss: Array | float | None, axis: int)
 def target_log_probability(ops: Any, r: Rows, c: Any, axis: int) -> Array:
     """log p at a label, and on average over a distribution."""
     if r.a is None:
-        return 0.0 - surprise(r, c)
+        return 0.0 - validated(r, surprise(c))
     log_p = ops.sum(product(ops, r.q, logarithms(ops, c, axis)), axis=axis, keepdims=True)
     return validated(r, log_p)
 
@@ -317,9 +330,9 @@ def finite_where(ops: Any, idle: Array, y: Array) -> Array:
     return ops.where(idle & ~ops.isfinite(y), 0.0, y)
 
 
-def validated(r: Rows, y: Array) -> Array:
-    """NaN in place of what belongs to a label that is no class."""
-    return y if r.validity is None else y * r.validity
+def validated(r: Any, y: Array) -> Array:
+    """NaN in place of what belongs to a label that is no class, or no target."""
+    return times(r.validity, y)
 
 
 def share_of(ops: Any, r: Rows, like: Array) -> Array:

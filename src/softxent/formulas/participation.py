@@ -32,6 +32,19 @@ def constant_where_idle(ops: Any, sample_weight: Array | None) -> Callable[[Any]
     return steady
 
 
+def weighing(ops: Any, g: Array, sample_weight: Array | None) -> tuple[Array | None, Array]:
+    """Rows of sample weight other than 0, None for all; and the cotangent of the losses, times the weight."""
+    if sample_weight is None:
+        return None, g
+    # The cotangent has the dimensions of rows, which a scalar weight has not.
+    return (ops.zeros_like(g) == 0) & (sample_weight != 0), g * sample_weight
+
+
+def only_present(ops: Any, r: Any, rule: Callable[[], Array]) -> Callable[[], Array]:
+    """A rule for a derivative, 0 in rows that take no part."""
+    return lambda: only(ops, r.present, rule())
+
+
 def both(a: Array | None, b: Array | None) -> Array | None:
     """Conjunction of two masks, either of which may be absent."""
     if a is None or b is None:

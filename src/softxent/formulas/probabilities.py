@@ -12,15 +12,14 @@ from softxent.formulas.cross_entropy import pulled_to_target
 from softxent.formulas.loss_rows import (
     Given,
     Rows,
-    finite_where,
+    by_weight,
     laid_out,
-    mass_of,
     per_unit,
-    share_of,
     times,
     validated,
+    weighted,
 )
-from softxent.formulas.participation import constant_where_idle, only
+from softxent.formulas.participation import constant_where_idle, only, weighing
 from softxent.formulas.targets import product
 
 Array = Any
@@ -59,9 +58,7 @@ def value(
     steady = constant_where_idle(ops, sample_weight)
     r, costs = looked_at(ops, steady=steady, axis=axis, dtype=dtype, **given)
     loss, _ = per_unit(ops, r, Given(costs.cost), None, axis)
-    if sample_weight is not None:  # a weight of 0 has the loss for its derivative, if that is finite
-        loss = sample_weight * finite_where(ops, sample_weight == 0, loss)
-    return only(ops, r.present, loss), mass_of(ops, ops.ones_like(loss), r.present, r.share, sample_weight, mass)
+    return weighted(ops, r.present, r.share, loss, sample_weight, mass)
 
 
 def given_array(given: dict[str, Any]) -> Array:
@@ -106,13 +103,18 @@ def pullback(ops: Any, *, by: tuple[str, ...], **given: Any) -> tuple[Array, ...
     x = given_array(given)
     if x.shape[given["axis"]] == 0:
         return tuple(ops.astype(x, given["dtype"]) for _ in by)
-    rules = differentiated(ops, **given)
+    _, rules = differentiated(ops, **given)
     return tuple(rules[name]() for name in by)
 
 
 def value_and_pullback(ops: Any, *, by: tuple[str, ...], g: Array, g_mass: Array, **given: Any) -> tuple[Array, ...]:
-    """The one and the other."""
-    return *value(ops, **given), *pullback(ops, by=by, g=g, g_mass=g_mass, **given)
+    """The one and the other, from one look at what is given."""
+    if given_array(given).shape[given["axis"]] == 0:
+        return *value(ops, **given), *pullback(ops, by=by, g=g, g_mass=g_mass, **given)
+    (r, c), rules = differentiated(ops, g=g, g_mass=g_mass, **given)
+    loss, _ = per_unit(ops, r, c, None, given["axis"])
+    results = weighted(ops, r.present, r.share, loss, given.get("sample_weight"), given["mass"])
+    return *results, *(rules[name]() for name in by)
 
 
 def differentiated(
@@ -124,11 +126,12 @@ def differentiated(
     mass: str,
     axis: int,
     **given: Any,
-) -> dict[str, Callable[[], Array]]:
-    """A rule for each operand that there is a derivative by."""
+) -> tuple[tuple[Rows, Given], dict[str, Callable[[], Array]]]:
+    """The rows and what they cost, and a rule for each operand that there is a derivative by."""
     r, costs, factor = weighed(ops, g, sample_weight, axis=axis, **given)
     g_share = 0.0 if mass == "count" else g_mass if sample_weight is None else g_mass * sample_weight
-    rules = pulled_to_target(ops, r, Given(costs.cost), factor, g_share, axis, **target_options(given))
+    c = Given(costs.cost)
+    rules = pulled_to_target(ops, r, c, factor, g_share, axis, **target_options(given))
 
     def by_given() -> Array:
         return only(ops, r.kept, multiplied(ops, r, factor, costs.slope, axis))
@@ -137,13 +140,9 @@ def differentiated(
         steady = constant_where_idle(ops, sample_weight)
         every, all_costs = looked_at(ops, steady=steady, axis=axis, **given)
         loss, _ = per_unit(ops, every, Given(all_costs.cost), None, axis)
-        idle = sample_weight == 0
-        by_weight = g * finite_where(ops, idle, loss)
-        if mass != "count":
-            by_weight = by_weight + g_mass * finite_where(ops, idle, share_of(ops, every, loss))
-        return only(ops, every.present, by_weight)
+        return by_weight(ops, every, loss, g, g_mass, sample_weight, mass)
 
-    return {**rules, "probs": by_given, "log_probs": by_given, "sample_weight": by_sample_weight}
+    return (r, c), {**rules, "probs": by_given, "log_probs": by_given, "sample_weight": by_sample_weight}
 
 
 def target_options(given: dict[str, Any]) -> dict[str, Any]:
@@ -154,9 +153,9 @@ def target_options(given: dict[str, Any]) -> dict[str, Any]:
 
 def weighed(ops: Any, g: Array, sample_weight: Array | None, *, axis: int, **given: Any) -> tuple[Rows, Costs, Array]:
     """Rows, those of sample weight 0 out, and what the derivatives of each are multiplied by."""
-    active = None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)
+    active, g = weighing(ops, g, sample_weight)
     r, costs = looked_at(ops, active=active, axis=axis, **given)
-    return r, costs, validated(r, g if sample_weight is None else g * sample_weight)
+    return r, costs, validated(r, g)
 
 
 def multiplied(ops: Any, r: Rows, factor: Array, derivative: Array, axis: int) -> Array:
