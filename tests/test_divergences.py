@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import oracle
 import pytest
-from checks import assert_equal, assert_exact, gradients
+from checks import assert_equal, assert_exact, gradients, hessian
 from derivatives import INF, NAN, assert_close
 from differences import exact_arrays, gradient, second
 from exact_gradients import EAGER, assert_like, floor_of, placed, single, widest
 from hypothesis import given
 from hypothesis import strategies as st
+from matrix import load
 from mpmath import mp, mpf
+from test_blocks import RUNNERS, cut
 
 import softxent
 from softxent import grad, hessian_diagonal, hvp, value_and_grad, vjp
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from matrix import Backend
 
 Array = Any
+NUMPY = load("numpy")
 
 MEASURES = ("entropy", "cross_entropy_between", "kl_divergence", "js_divergence", "total_variation")
 # Ties, near ties, an offset, wide gaps.
@@ -202,6 +205,103 @@ def test_second_derivatives(backend: Backend, measure: str, options: str) -> Non
         np.testing.assert_allclose(diagonal[:, c], backend.numpy(column)[:, c], rtol=1e-4, atol=1e-6)
 
 
+# -- next to each other -----------------------------------------------------------------------------------------------
+
+# Ordinary logits, with an offset, one that has nearly all of the mass, -inf on both sides.
+NEAR = single([[0.5, -1.25, 2], [1000002, 1000000, 1000001], [30, 1, 0], [-INF, 0.25, 1]])
+STEP = np.asarray([[1, -0.5, 0.25], [1, -1, 0.5], [0.25, 1, -0.5], [0, 1, 0.5]])
+APART = {"float32": (2.0**-4, 2.0**-13), "float64": (2.0**-13, 2.0**-30)}
+
+
+def moved(dtype: str, by: float) -> tuple[Any, Any]:
+    """Pairs that are told apart by their last digits; the offset has the coarsest ones."""
+    x = NEAR.astype(dtype)
+    return x, (x + np.maximum(by, 2 * np.spacing(np.where(np.isfinite(x), np.abs(x), 0))) * STEP).astype(dtype)
+
+
+@cache
+def exactly_apart(measure: str, dtype: str, by: float) -> tuple[Any, list[Any]]:
+    """Of each row; derivatives of their sum by both sides."""
+    names = names_of(measure)
+
+    def rows(arrays: dict[str, Any]) -> list[mpf]:
+        return rows_of(measure, arrays)
+
+    with mp.workdps(oracle.DIGITS):
+        given = dict(zip(names, moved(dtype, by), strict=False))
+        found = np.asarray(rows(exact_arrays(given)), dtype=object)
+    return found, [gradient(lambda arrays: sum(rows(arrays), mpf(0)), given, name) for name in names]
+
+
+@pytest.mark.parametrize("far", [0, 1])
+@pytest.mark.parametrize("measure", ["kl_divergence", "js_divergence", "total_variation", "cross_entropy_between"])
+def test_distributions_next_to_each_other(backend: Backend, measure: str, far: int) -> None:
+    """A divergence keeps its digits however small it is, and so do q - p and the other derivatives.
+
+    p (d - Σ p d) is a difference, of terms that are all as small as the divergence of logits.
+    """
+    dtype = widest(backend)
+    by, function, names = APART[dtype][far], function_of(measure), names_of(measure)
+    x, y = (backend.array(side) for side in moved(dtype, by))
+    beta = {"beta": 0.25} if measure == "js_divergence" else {}
+    value, slopes = backend.call(value_and_grad(function, names), x, y, **beta)
+    rows, derivatives = exactly_apart(measure, dtype, by)
+    assert_exact(backend, value, rows, dtype, ulp=8)
+    assert_near_each(backend, measure, slopes, derivatives, dtype)
+
+
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("measure", ["kl_divergence", "js_divergence", "total_variation"])
+def test_the_same_by_automatic_differentiation(backend: Backend, measure: str) -> None:
+    dtype = widest(backend)
+    by = APART[dtype][1]
+    sides = [backend.array(side) for side in moved(dtype, by)]
+    beta = {"beta": 0.25} if measure == "js_divergence" else {}
+    found = gradients(backend, lambda *x: function_of(measure)(*x, **beta), *sides)
+    assert_near_each(backend, measure, found, exactly_apart(measure, dtype, by)[1], dtype)
+
+
+def assert_near_each(backend: Backend, measure: str, found: Any, expected: list[Any], dtype: str) -> None:
+    """Within a few units of the largest derivative of the row by p, of each by q where that is q - p."""
+    for n, (slope, exact_slope) in enumerate(zip(found, expected, strict=True)):
+        got = slope if isinstance(slope, np.ndarray) else backend.numpy(slope)
+        sizes = abs(exact_slope)
+        if n == 0 or measure not in {"kl_divergence", "cross_entropy_between"}:
+            sizes = np.broadcast_to(np.max(sizes, axis=-1, keepdims=True), sizes.shape)
+        assert_close(got, oracle.Sum(exact_slope, sizes), dtype=dtype, gap=28, floor=floor_of(backend))
+
+
+@pytest.mark.backends("torch", "jax")
+@pytest.mark.parametrize("measure", MEASURES)
+def test_second_derivatives_by_automatic_differentiation(backend: Backend, measure: str) -> None:
+    """By the first argument."""
+    names, x, y = names_of(measure), single([0.5, -1.25, 2]), single([0.25, 1.5, -2])
+
+    def of_row(arrays: dict[str, Any]) -> mpf:
+        p, q = (softmax_of(list(arrays[name]), [True] * 3, mpf(1)) for name in (names[0], names[-1]))
+        return measured(measure, p, q, mpf(0.5))
+
+    given = dict(zip(names, (x, y), strict=False))
+    others = [backend.array(y)] if len(names) > 1 else []
+    found = hessian(backend, lambda x: function_of(measure)(x, *others), backend.array(x))
+    for c, unit in enumerate(np.eye(3)):
+        expected = second(of_row, given, names[0], unit)
+        assert_close(found[:, c], oracle.Sum(expected, 0 * expected + 1), dtype="float32", gap=4)
+
+
+def test_one_class_with_all_the_mass(backend: Backend) -> None:
+    """Second derivatives there are as small as what the others have."""
+    x = single([60, 0, 1])
+    expected = np.asarray([second(entropy_row, {"logits": x}, "logits", unit)[c] for c, unit in enumerate(np.eye(3))])
+    found = backend.call(hessian_diagonal(softxent.entropy), backend.array(x))
+    assert_exact(backend, found, expected, ulp=40)
+
+
+def entropy_row(arrays: dict[str, Any]) -> mpf:
+    p = softmax_of(list(arrays["logits"]), [True] * 3, mpf(1))
+    return measured("entropy", p, p, mpf(0.5))
+
+
 # -- probabilities ----------------------------------------------------------------------------------------------------
 
 P = single([[0.25, 0.5, 0.25], [0.125, 0.75, 0.0625], [0.5, 0.25, 0.25]])
@@ -253,8 +353,6 @@ def test_probabilities_of_zero(backend: Backend) -> None:
     value, slope = backend.call(value_and_grad(softxent.entropy_from_probs), p)
     assert_exact(backend, value, [0, np.log(2.0)])
     assert_exact(backend, slope, single([[0, -1, 0], [np.log(2.0) - 1, np.log(2.0) - 1, 0]]).astype("float64"), ulp=8)
-    negative = backend.call(softxent.entropy_from_probs, backend.array(single([[-0.25, 0.5, 0.75], [1, 0, 0]])))
-    assert_equal(backend, negative, single([NAN, 0]))
 
 
 @pytest.mark.backends("torch", "jax")
@@ -264,6 +362,21 @@ def test_probabilities_of_zero_by_automatic_differentiation(backend: Backend, me
     sides = [backend.array(x) for x in (single([[0, 1, 0], [0.5, 0, 0.5]]), single([[0, 0.5, 0.5], [0.25, 0.25, 0.5]]))]
     found = gradients(backend, function, *sides[: len(names)])
     assert all(np.isfinite(x).all() for x in found)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_negative_probabilities(backend: Backend, measure: str) -> None:
+    """NaN on either side, clipped or not, in that row only."""
+    function, names = function_of(measure, probs=True), names_of(measure, probs=True)
+    wrong, good = single([[-0.25, 0.5, 0.75], [0, 0.5, 0.5]]), single([[0.25, 0.25, 0.5], [0.25, 0.5, 0.25]])
+    for sides in ((wrong, good), (good, wrong))[: len(names)]:
+        arrays = [backend.array(x) for x in sides[: len(names)]]
+        for options in ({}, {"eps": 0.0625}):
+            value, slopes = backend.call(value_and_grad(function, names), *arrays, **options)
+            np.testing.assert_array_equal(np.isnan(backend.numpy(value)), [True, False])
+            of_wrong = backend.numpy(slopes[0 if sides[0] is wrong else 1])
+            assert np.isnan(of_wrong[0, 0])
+            assert all(not np.isnan(backend.numpy(slope)[1]).any() for slope in slopes)
 
 
 # -- special values ---------------------------------------------------------------------------------------------------
@@ -288,6 +401,38 @@ def test_infinite_logits(backend: Backend, measure: str) -> None:
     if measure in {"kl_divergence", "cross_entropy_between"}:
         swapped = backend.call(function, backend.array(OTHER[1:2]), backend.array(EDGES[1:2]))
         assert_equal(backend, swapped, single([INF]))
+
+
+def test_derivatives_of_an_infinite_divergence(backend: Backend) -> None:
+    """By q they are q - p as ever; by p of what is finite. A p that its dtype cannot hold is there all the same."""
+    x, y = single([[0, 0, -INF], [0, -200, 1]]), single([[0, -INF, 0], [0, -INF, 0]])
+    for function in (softxent.kl_divergence, softxent.cross_entropy_between):
+        value, (by_p, by_q) = backend.call(value_and_grad(function, (0, 1)), backend.array(x), backend.array(y))
+        assert_equal(backend, value, single([INF, INF]))
+        assert np.isfinite(backend.numpy(by_p)).all()
+        assert_equal(backend, by_q[0, :], single([0, -0.5, 0.5]))
+
+
+@pytest.mark.backends("torch", "jax")
+def test_derivatives_of_an_infinite_divergence_by_automatic_differentiation(backend: Backend) -> None:
+    sides = [backend.array(single(x)) for x in ([[0, 0, -INF]] * 3, [[0, -INF, 0]] * 3)]
+    by_p, by_q = gradients(backend, softxent.kl_divergence, *sides)
+    assert np.isfinite(by_p).all()
+    np.testing.assert_allclose(by_q, single([[0, -0.5, 0.5]] * 3), atol=1e-7)
+
+
+@pytest.mark.parametrize("probs", [False, True])
+@pytest.mark.parametrize("measure", MEASURES)
+def test_no_classes(backend: Backend, measure: str, *, probs: bool) -> None:
+    """Such an example takes no part."""
+    function, names = function_of(measure, probs=probs), names_of(measure, probs=probs)
+    sides = [backend.array(np.zeros((2, 0), "float32")) for _ in names]
+    value, slopes = backend.call(value_and_grad(function, names), *sides, reduction="none")
+    assert_equal(backend, value, single([0, 0]))
+    assert all(slope.shape == (2, 0) for slope in slopes)
+    assert_equal(backend, backend.call(function, *sides, reduction="mean"), single(0))
+    assert backend.call(hvp(function), *sides, vector=sides[0]).shape == (2, 0)
+    assert backend.call(hessian_diagonal(function), *sides).shape == (2, 0)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -397,7 +542,8 @@ def test_laws(backends: list[Backend], seed: int) -> None:
         js = of("js_divergence", a, b)
         np.testing.assert_allclose(js, of("js_divergence", b, a), rtol=1e-4, atol=1e-7)
         assert (js <= np.log(2.0) + 1e-6).all()
-        assert (kl >= -1e-6).all()
+        assert (kl >= 0).all()
+        assert (js >= 0).all()
         assert (tv**2 <= kl / 2 + 1e-6).all()
 
 
@@ -410,6 +556,22 @@ def test_many_rows(backend: Backend) -> None:
     few = backend.call(value_and_grad(softxent.kl_divergence), x[:50], y[:50], reduction="sum")
     np.testing.assert_allclose(backend.numpy(slope)[:50] * 60_000, backend.numpy(few[1]), rtol=1e-4, atol=1e-7)
     assert np.isfinite(backend.numpy(value))
+
+
+@pytest.mark.backends("numpy-readonly", "torch")
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("way", ["rows", "pieces of rows", "classes first"])
+def test_blocks(backend: Backend, monkeypatch: pytest.MonkeyPatch, measure: str, way: str) -> None:
+    """Value and derivatives do not depend on how rows are cut, but for how sums are."""
+    rng = np.random.default_rng(0)
+    sides = [backend.array(single(rng.normal(size=(20, 9)))) for _ in names_of(measure)]
+    call = value_and_grad(function_of(measure), names_of(measure))
+    cut(monkeypatch, backend, RUNNERS["off"])
+    whole, slopes = backend.call(call, *sides)
+    cut(monkeypatch, backend, RUNNERS[way])
+    found, parts = backend.call(call, *sides)
+    for one, other in zip((found, *parts), (whole, *slopes), strict=True):
+        np.testing.assert_allclose(backend.numpy(one), backend.numpy(other), rtol=1e-5, atol=1e-7)
 
 
 A, B = np.asarray(X), np.asarray(Y)
@@ -425,6 +587,23 @@ ERRORS: dict[str, Callable[[], Any]] = {
     "temperature must be a scalar or have the batch shape (4,)": lambda: softxent.kl_divergence(
         A, B, temperature=np.ones((1, 3)), scale_by_t2=True
     ),
+    "q_logits must be an array, got 2.0; wrap it": lambda: softxent.kl_divergence(A, 2.0),
+    "logits must be an array, got None": lambda: softxent.entropy(None),
+    "sample_weight must not be negative where the mean divides by it, got -1 at position 1": lambda: softxent.entropy(
+        A, sample_weight=np.asarray([1.0, -1, 1, 1]), reduction="mean"
+    ),
+    "check must be True, False or None, got 1": lambda: softxent.entropy(A, check=1),  # type: ignore[arg-type]
+    "scale_by_t2 must be True or False, got 1": lambda: softxent.kl_divergence(A, B, scale_by_t2=1),  # type: ignore[arg-type]
+    "temperature must be finite and positive, got -1": lambda: softxent.entropy(
+        A, temperature=np.asarray(-1.0), check=True
+    ),
+    "beta must be between 0 and 1, got 1;": lambda: softxent.js_divergence(A, B, beta=np.asarray(1.0), check=True),
+    "p_probs must be finite and not negative, got -0.5 at position (1, 0)": lambda: softxent.kl_divergence_from_probs(
+        np.asarray([[0.5, 0.5], [-0.5, 1.5]]), np.asarray([[0.5, 0.5], [0.5, 0.5]]), check=True
+    ),
+    "q_probs must be distributions that sum to 1, got 0.75 at position 1": lambda: softxent.kl_divergence_from_probs(
+        np.asarray([[0.5, 0.5], [0.5, 0.5]]), np.asarray([[0.5, 0.5], [0.5, 0.25]]), check=True
+    ),
     "p_logits must be an array": lambda: softxent.kl_divergence([[1.0]], B),
 }
 
@@ -434,3 +613,29 @@ def test_errors(text: str) -> None:
     with pytest.raises((TypeError, ValueError)) as error:
         ERRORS[text]()
     assert str(error.value).startswith(text)
+
+
+def test_what_is_checked() -> None:
+    """Of probabilities that take part; negative weights where nothing divides by them pass."""
+    p = np.asarray([[0.5, 0.5], [0.5, 7.0], [NAN, 1.0]])
+    found = softxent.entropy_from_probs(p, sample_weight=np.asarray([1.0, 0.0, 0.0]), check=True)
+    assert_exact(NUMPY, found, [np.log(2.0), 0, 0], "float64")
+    found = softxent.entropy_from_probs(p, where=np.asarray([[True, False]] * 2 + [[False, True]]), check=True)
+    assert_exact(NUMPY, found, [np.log(2.0) / 2, np.log(2.0) / 2, 0], "float64")
+    assert np.isnan(softxent.entropy(A, sample_weight=np.asarray([1.0, -1, 1, 1]), reduction="mean", check=False))
+    assert softxent.entropy(A, sample_weight=-1.0, reduction="sum") < 0
+
+
+def test_calls_alike_are_remembered() -> None:
+    """The same traits and options are checked once, and give the same for other entries."""
+    first, again = softxent.kl_divergence(A, B), softxent.kl_divergence(B, A)
+    assert (first != again).all()
+    np.testing.assert_array_equal(softxent.kl_divergence(A, B), first)
+    scaled = softxent.kl_divergence(A, B, temperature=2.0, scale_by_t2=True)
+    np.testing.assert_array_equal(scaled, 4 * softxent.kl_divergence(A, B, temperature=2.0))
+
+
+def test_scalars_of_numpy() -> None:
+    """They are arrays of no dimensions: of one class."""
+    assert softxent.kl_divergence(np.float64(1.0), np.float64(2.0)) == 0
+    assert softxent.entropy(np.float32(1.0)) == 0

@@ -104,6 +104,32 @@ def test_derivatives_at_zero(backend: Backend) -> None:
 
 
 @pytest.mark.backends("torch", "jax")
+def test_derivatives_at_zero_by_automatic_differentiation(backend: Backend) -> None:
+    """The same, on torch of the value."""
+    x, y = backend.array(single([0, 0, 0])), backend.array(single([0, 1, 2]))
+    for function, arrays in ((entr, (y,)), (rel_entr, (x, y)), (xlogy, (x, y)), (xlog1py, (x, y - 1))):
+        expected = grad(function, tuple(range(len(arrays))))(*arrays)
+        for got, other in zip(gradients(backend, function, *arrays), expected, strict=True):
+            np.testing.assert_allclose(got, backend.numpy(other), rtol=1e-6)
+
+
+def test_outside(backend: Backend) -> None:
+    """Infinite and constant: the derivative is 0 there; next to it, where y = 0 alone, it is infinite."""
+    x, y = backend.array(single([-1, 1, 1, 0])), backend.array(single([1, -1, 0, -1]))
+    assert_equal(backend, backend.call(grad(entr), x)[:1], single([0]))
+    by_x, by_y = backend.call(grad(rel_entr, (0, 1)), x, y)
+    assert_equal(backend, by_x, single([0, 0, INF, 0]))
+    assert_equal(backend, by_y, single([0, 0, -INF, 0]))
+
+
+def test_tiny_ratios(backend: Backend) -> None:
+    """Next to each other at the end of the range, and so far apart that their ratio is no number."""
+    x, y = single([3e-37, 1e-30, 3e-20]), single([8e-37, 2e30, 2e-30])
+    found = backend.call(rel_entr, backend.array(x), backend.array(y))
+    assert_exact(backend, found, each(lambda a, b: a * mp.log(a / b), x, y))
+
+
+@pytest.mark.backends("torch", "jax")
 def test_xlogy_of_one_argument_at_zero(backend: Backend) -> None:
     """D z log z at 0 is NaN in libraries where x / y is 0 / 0 there."""
     (found,) = gradients(backend, lambda z: xlogy(z, z), backend.array(single([0, 1, 2])))

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from softxent import labels as given_labels
 from softxent import layout, reductions
-from softxent.arguments import adopted, cast, flag, jointly_floating, mask, number
-from softxent.calls import Call
+from softxent.arguments import (
+    HALVES,
+    adopted,
+    cast,
+    dtype_name,
+    flag,
+    jointly_floating,
+    kind_of,
+    mask,
+    number,
+    tristate,
+)
+from softxent.backends import backend_of
+from softxent.calls import Call, remembered
 from softxent.endings import Loss
 from softxent.formulas import divergences as formula
+from softxent.formulas.participation import both
 from softxent.layout import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from softxent.backends.generic import Formula
+    from softxent.layout import Layout
 
 Array = Any
 
@@ -29,6 +46,7 @@ def entropy(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Entropy of softmax: -Σ p log p, in nats.
@@ -50,6 +68,9 @@ def entropy(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options, also where that computes; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -97,6 +118,7 @@ def entropy(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -113,6 +135,7 @@ def cross_entropy_between(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Cross-entropy of one distribution against another, -Σ p log q, both given by logits.
@@ -136,6 +159,9 @@ def cross_entropy_between(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options, also where that computes; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -160,6 +186,8 @@ def cross_entropy_between(
     -----
     - The first distribution is the one that expects, such as a teacher's; derivatives go to both.
     - A class of p = 0 contributes nothing; p > 0 where q = 0 costs +inf.
+    - Within 4 + g units in the last place, g as in :func:`kl_divergence`; so is the derivative by q's logits, q - p,
+      but where torch differentiates a small call by itself: within 4 u (p + q).
     - A row with no class left is 0 with derivative 0; one of -inf alone, with +inf or NaN is NaN.
 
     References
@@ -184,6 +212,7 @@ def cross_entropy_between(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -200,6 +229,7 @@ def kl_divergence(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Kullback-Leibler divergence KL(p, q) = Σ p log(p / q), both given by logits.
@@ -223,6 +253,9 @@ def kl_divergence(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options, also where that computes; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -248,6 +281,8 @@ def kl_divergence(
     - In mathematical order: p, which the mean is over, comes first. (torch and optax take log q first.)
     - A class of p = 0 contributes nothing, also where q = 0; p > 0 where q = 0 costs +inf.
     - The derivative by the logits of q is q - p.
+    - Never negative. Within 4 + g units in the last place, g being the largest gap to the top of either row that
+      matters, also where both distributions are next to each other, and so is q - p.
     - A row with no class left is 0 with derivative 0; one of -inf alone, with +inf or NaN is NaN.
 
     References
@@ -272,6 +307,7 @@ def kl_divergence(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -289,6 +325,7 @@ def js_divergence(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Jensen-Shannon divergence β KL(p, m) + (1 - β) KL(q, m) with m = β p + (1 - β) q, both given by logits.
@@ -314,6 +351,9 @@ def js_divergence(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options, also where that computes; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -337,6 +377,7 @@ def js_divergence(
     Notes
     -----
     - At most log 2 for β = 1/2, and finite wherever the logits are finite or -inf.
+    - Never negative. Within 4 + g units in the last place for β = 1/2, g as in :func:`kl_divergence`.
     - A row with no class left is 0 with derivative 0; one of -inf alone, with +inf or NaN is NaN.
 
     References
@@ -362,6 +403,7 @@ def js_divergence(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -378,6 +420,7 @@ def total_variation(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Total variation distance Σ abs(p - q) / 2, both given by logits.
@@ -401,6 +444,9 @@ def total_variation(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options, also where that computes; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -423,7 +469,8 @@ def total_variation(
 
     Notes
     -----
-    - From 0 to 1. Where p = q its derivative is taken to be 0.
+    - From 0 to 1, within 4 + g units in the last place, g as in :func:`kl_divergence`.
+    - Where p = q its derivative is taken to be 0.
     - A row with no class left is 0 with derivative 0; one of -inf alone, with +inf or NaN is NaN.
 
     References
@@ -448,6 +495,7 @@ def total_variation(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -462,6 +510,7 @@ def entropy_from_probs(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Entropy: -Σ p log p, in nats.
@@ -483,6 +532,10 @@ def entropy_from_probs(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options and that probabilities are finite, not negative and, unless classes are left out,
+        add up to 1; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -527,6 +580,7 @@ def entropy_from_probs(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -542,6 +596,7 @@ def cross_entropy_between_from_probs(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Cross-entropy of one distribution against another, -Σ p log q.
@@ -563,6 +618,10 @@ def cross_entropy_between_from_probs(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options and that probabilities are finite, not negative and, unless classes are left out,
+        add up to 1; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -610,6 +669,7 @@ def cross_entropy_between_from_probs(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -625,6 +685,7 @@ def kl_divergence_from_probs(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Kullback-Leibler divergence KL(p, q) = Σ p log(p / q).
@@ -646,6 +707,10 @@ def kl_divergence_from_probs(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options and that probabilities are finite, not negative and, unless classes are left out,
+        add up to 1; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -693,6 +758,7 @@ def kl_divergence_from_probs(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -709,6 +775,7 @@ def js_divergence_from_probs(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Jensen-Shannon divergence β KL(p, m) + (1 - β) KL(q, m) with m = β p + (1 - β) q.
@@ -732,6 +799,10 @@ def js_divergence_from_probs(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options and that probabilities are finite, not negative and, unless classes are left out,
+        add up to 1; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -778,6 +849,7 @@ def js_divergence_from_probs(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -793,6 +865,7 @@ def total_variation_from_probs(
     reduction: str = "none",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """Total variation distance Σ abs(p - q) / 2.
@@ -814,6 +887,10 @@ def total_variation_from_probs(
         "none" returns one value an example.
     denominator, empty_mean
         As for :func:`cross_entropy`.
+    check : bool, optional
+        By default a negative sample weight is refused where a mean divides by the weights and values can be read for
+        free. True also checks options and that probabilities are finite, not negative and, unless classes are left out,
+        add up to 1; inside a trace it is an error. False reads nothing.
     dtype : dtype or str, optional
         Floating dtype that the arrays are cast to before the arithmetic.
 
@@ -860,6 +937,7 @@ def total_variation_from_probs(
         reduction=reduction,
         denominator=denominator,
         empty_mean=empty_mean,
+        check=check,
         dtype=dtype,
     ).value()
 
@@ -869,79 +947,111 @@ def total_variation_from_probs(
 
 def entropy_call(logits: Any, **options: Any) -> Call:
     """A call of entropy, checked and laid out."""
-    return _measuring("entropy", {"logits": logits}, **options)
+    return _of_logits(logits, measure="entropy", **options)
 
 
 def cross_entropy_between_call(p_logits: Any, q_logits: Any, **options: Any) -> Call:
-    """A call of cross_entropy_between, checked and laid out."""
-    return _measuring("cross_entropy_between", {"p_logits": p_logits, "q_logits": q_logits}, **options)
+    """A call of cross_entropy_between."""
+    return _scaled("cross_entropy_between", p_logits, q_logits, **options)
 
 
 def kl_divergence_call(p_logits: Any, q_logits: Any, **options: Any) -> Call:
-    """A call of kl_divergence, checked and laid out."""
-    return _measuring("kl_divergence", {"p_logits": p_logits, "q_logits": q_logits}, **options)
+    """A call of kl_divergence."""
+    return _scaled("kl_divergence", p_logits, q_logits, **options)
 
 
-def js_divergence_call(p_logits: Any, q_logits: Any, **options: Any) -> Call:
-    """A call of js_divergence, checked and laid out."""
-    return _measuring("js_divergence", {"p_logits": p_logits, "q_logits": q_logits}, **options)
+def js_divergence_call(p_logits: Any, q_logits: Any, *, beta: Any, **options: Any) -> Call:
+    """A call of js_divergence."""
+    return _scaled("js_divergence", p_logits, q_logits, beta=_mixing(beta), **options)
 
 
 def total_variation_call(p_logits: Any, q_logits: Any, **options: Any) -> Call:
-    """A call of total_variation, checked and laid out."""
-    return _measuring("total_variation", {"p_logits": p_logits, "q_logits": q_logits}, **options)
+    """A call of total_variation."""
+    return _scaled("total_variation", p_logits, q_logits, **options)
 
 
 def entropy_from_probs_call(probs: Any, **options: Any) -> Call:
-    """A call of entropy_from_probs, checked and laid out."""
-    return _measuring("entropy", {"probs": probs}, **options)
+    """A call of entropy_from_probs."""
+    return _of_probs(probs, measure="entropy", **options)
 
 
 def cross_entropy_between_from_probs_call(p_probs: Any, q_probs: Any, **options: Any) -> Call:
-    """A call of cross_entropy_between_from_probs, checked and laid out."""
-    return _measuring("cross_entropy_between", {"p_probs": p_probs, "q_probs": q_probs}, **options)
+    """A call of cross_entropy_between_from_probs."""
+    return _of_two_probs(p_probs, q_probs, measure="cross_entropy_between", **options)
 
 
 def kl_divergence_from_probs_call(p_probs: Any, q_probs: Any, **options: Any) -> Call:
-    """A call of kl_divergence_from_probs, checked and laid out."""
-    return _measuring("kl_divergence", {"p_probs": p_probs, "q_probs": q_probs}, **options)
+    """A call of kl_divergence_from_probs."""
+    return _of_two_probs(p_probs, q_probs, measure="kl_divergence", **options)
 
 
-def js_divergence_from_probs_call(p_probs: Any, q_probs: Any, **options: Any) -> Call:
-    """A call of js_divergence_from_probs, checked and laid out."""
-    return _measuring("js_divergence", {"p_probs": p_probs, "q_probs": q_probs}, **options)
+def js_divergence_from_probs_call(p_probs: Any, q_probs: Any, *, beta: Any, **options: Any) -> Call:
+    """A call of js_divergence_from_probs."""
+    return _of_two_probs(p_probs, q_probs, measure="js_divergence", beta=_mixing(beta), **options)
 
 
 def total_variation_from_probs_call(p_probs: Any, q_probs: Any, **options: Any) -> Call:
-    """A call of total_variation_from_probs, checked and laid out."""
-    return _measuring("total_variation", {"p_probs": p_probs, "q_probs": q_probs}, **options)
+    """A call of total_variation_from_probs."""
+    return _of_two_probs(p_probs, q_probs, measure="total_variation", **options)
+
+
+def _mixing(beta: Any) -> Any:
+    beta = number("beta", beta, low=0.0, high=1.0)
+    if beta is None or (isinstance(beta, float) and beta in {0.0, 1.0}):
+        msg = f"beta must be between 0 and 1, got {beta}; at the ends the divergence is 0 throughout"
+        raise ValueError(msg)
+    return beta
+
+
+def _scaled(measure: str, p_logits: Any, q_logits: Any, *, scale_by_t2: Any, **options: Any) -> Call:
+    """A call of logits, whose measure may be scaled."""
+    if flag("scale_by_t2", scale_by_t2) and options["temperature"] is None:
+        msg = "scale_by_t2 must come with temperature, got none; pass both"
+        raise ValueError(msg)
+    power = 2 if scale_by_t2 else 0  # a number, since calls with a bool are not remembered
+    return _of_two_logits(p_logits, q_logits, measure=measure, power=power, **options)
+
+
+@remembered("logits")
+def _of_logits(logits: Any, **options: Any) -> Call:
+    return _measuring({"logits": logits}, **options)
+
+
+@remembered("p_logits", "q_logits")
+def _of_two_logits(p_logits: Any, q_logits: Any, **options: Any) -> Call:
+    return _measuring({"p_logits": p_logits, "q_logits": q_logits}, **options)
+
+
+@remembered("probs")
+def _of_probs(probs: Any, **options: Any) -> Call:
+    return _measuring({"probs": probs}, **options)
+
+
+@remembered("p_probs", "q_probs")
+def _of_two_probs(p_probs: Any, q_probs: Any, **options: Any) -> Call:
+    return _measuring({"p_probs": p_probs, "q_probs": q_probs}, **options)
 
 
 def _measuring(
-    measure: str,
     arrays: dict[str, Any],
     *,
+    measure: str,
     axis: Any,
     where: Any,
     sample_weight: Any,
     reduction: str,
     denominator: Any,
     empty_mean: str,
+    check: bool | None,
     dtype: Any,
     temperature: Any = None,
-    scale_by_t2: bool = False,
+    power: int = 0,
     beta: Any = None,
     eps: Any = None,
 ) -> Call:
     """A call of the measure of that name, of one or two arrays."""
     reductions.check(reduction, denominator, empty_mean)
-    if flag("scale_by_t2", scale_by_t2) and temperature is None:
-        msg = "scale_by_t2 must come with temperature, got none; pass both"
-        raise ValueError(msg)
-    beta = number("beta", beta, low=0.0, high=1.0)
-    if measure == "js_divergence" and (beta is None or (isinstance(beta, float) and beta in {0.0, 1.0})):
-        msg = f"beta must be between 0 and 1, got {beta}; at the ends the divergence is 0 throughout"
-        raise ValueError(msg)
+    tristate("check", check)
     options = {
         "where": where,
         "sample_weight": number("sample_weight", sample_weight),
@@ -951,6 +1061,7 @@ def _measuring(
         "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
     }
     options = {name: x for name, x in options.items() if x is not None}
+    arrays = {name: _array(name, x) for name, x in arrays.items()}
     backend, adopted_arrays = adopted(**arrays, **options)
     given = dict(zip((*arrays, *options), adopted_arrays, strict=True))
     (name, x), *others = ((name, given[name]) for name in arrays)
@@ -960,19 +1071,23 @@ def _measuring(
         if not same(tuple(y.shape), form.shape):
             msg = f"{other} must have the shape of {name}, {form.shape}, got {tuple(y.shape)}; nothing is broadcast"
             raise ValueError(msg)
-    arguments = dict(given)
-    for option in options:
-        if option != "where":
-            arguments[option] = cast(backend, option, given[option], compute)
+    cast_options = {name: cast(backend, name, given[name], compute) for name in options if name != "where"}
+    arguments = {**given, **cast_options}
     if isinstance(arguments.get("sample_weight"), float):
         arguments["sample_weight"] = backend.scalar(arguments["sample_weight"], x, compute)
     if "where" in options:
         arguments["where"] = mask(backend, x, arguments["where"])
-    if scale_by_t2:
+    if power:
         layout.per_example(form, "temperature", arguments["temperature"])
     ways: dict[str, Any] = dict.fromkeys(arrays, form.whole)
     ways |= {option: way(form, option, arguments[option]) for option, way in _WAYS.items() if option in options}
     named = denominator if isinstance(denominator, str) else None
+    given_labels.check_options(backend, cast_options, check)
+    if check:
+        _check(form, arguments, ways, [name for name in arrays if "probs" in name])
+    if named == "weight" and reduction in {"mean", "sum_and_weight"}:
+        taking_part = partial(_taking_part, form)
+        given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
     total = arguments.pop("denominator", None)
     return Call(
         form,
@@ -988,10 +1103,56 @@ def _measuring(
             ("measure", measure),
             ("dtype", compute),
             ("mass", "count" if named == "count" else "weight"),
-            ("squared", scale_by_t2),
+            ("squared", bool(power)),
         ),
     )
 
+
+def _array(name: str, x: Any) -> Any:
+    """NumPy's scalars are arrays of no dimensions; other numbers are none."""
+    backend = backend_of(x) if isinstance(x, Real) else None
+    if backend is not None:
+        return backend.adopt(x)
+    if x is None or isinstance(x, Real):
+        msg = f"{name} must be an array, got {x!r}; wrap it, for example with numpy.asarray(...)"
+        raise TypeError(msg)
+    return x
+
+
+def _taking_part(form: Layout, _: None, where: Any, __: None) -> Any:
+    """The rows that have a class; None for all."""
+    return None if where is None else form.backend.any(where, axis=form.axis, keepdims=True)
+
+
+def _check(form: Layout, arguments: dict[str, Any], ways: dict[str, Any], names: list[str]) -> None:
+    """With check=True, refuse options out of their bounds, and probabilities that are none, where these take part."""
+    backend = form.backend
+    for name, most in (("beta", 1.0), ("eps", 0.5)):
+        option = arguments.get(name)
+        if option is not None and not isinstance(option, float):
+            good, hint = (option > 0) & (option < most), "mend it, or drop check=True"
+            given_labels.refuse(backend, name, option, good=good, expected=f"between 0 and {most:g}", hint=hint)
+    where, weight = (form.aligned(arguments.get(name), ways.get(name)) for name in ("where", "sample_weight"))
+    kept = both(where, None if weight is None else weight != 0)
+    of_classes = where is not None and where.shape[form.axis] != 1
+    for name in names:
+        p = form.aligned(arguments[name], ways[name])
+        p = backend.astype(p, backend.float32) if dtype_name(p.dtype) in HALVES else p
+        if kind_of(p.dtype) != "floating":
+            p = backend.astype(p, backend.default_float(p))
+        p = p if kept is None else backend.where(kept, p, backend.zeros_like(p))
+        good, hint = (p >= 0) & backend.isfinite(p), "drop check=True to take it as it is"
+        given_labels.refuse(backend, name, form.outward(p), good=form.outward(good), expected=_PROBABILITIES, hint=hint)
+        if not of_classes:
+            total = backend.sum(p, axis=form.axis, keepdims=True)
+            good = backend.abs(total - 1.0) <= _TOLERANCES.get(dtype_name(arguments[name].dtype), 2.0**-26)
+            good = good if kept is None else good | ~kept
+            total, good, hint = form.rows(total), form.rows(good), "divide each row by its sum, or drop check=True"
+            given_labels.refuse(backend, name, total, good=good, expected="distributions that sum to 1", hint=hint)
+
+
+_PROBABILITIES = "finite and not negative"
+_TOLERANCES = {"float16": 2.0**-5, "bfloat16": 2.0**-3.5, "float32": 2.0**-11.5}  # square roots of the spacing at 1
 
 # How each option is aligned to the logits.
 _WAYS: dict[str, Callable[..., Any]] = {

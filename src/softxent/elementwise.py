@@ -221,7 +221,7 @@ def entr(x: ArrayT, *, dtype: Any = None) -> ArrayT:
 
     Notes
     -----
-    - 0 at 0, where the derivative, -log x - 1, is +inf; -inf below 0, as in SciPy.
+    - 0 at 0, where the derivative, -log x - 1, is +inf; -inf below 0, as in SciPy, with derivative 0.
     - Within 4 units in the last place; the derivative within 4 u (1 + abs(log x)).
 
     References
@@ -269,7 +269,7 @@ def rel_entr(x: Any, y: Any, *, dtype: Any = None) -> Any:
     Notes
     -----
     - 0 where x = 0 and y is not negative; +inf where y = 0 alone, or anything is negative, as in SciPy.
-    - The derivatives are log(x / y) + 1 and -x / y; both are 0 where x = y = 0.
+    - The derivatives are log(x / y) + 1 and -x / y; both are 0 where x = y = 0 or anything is negative.
     - Within 4 units in the last place, also where x and y are near each other.
 
     References

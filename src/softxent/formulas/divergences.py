@@ -10,17 +10,22 @@ With d = log p - log q and m = βp + (1 - β)q, the measures are sums over class
 
 Of logits, with f the derivative by p, the derivative is p (f - Σ p f) over the temperature, and constants in f do not
 matter. Where p is 0 its term contributes nothing, to every order.
+
+Divergences of distributions near each other are small, and what they are sums of must be too. Of logits, d comes from
+``log_ratio``, which keeps every digit of a small difference; p - q is made of d, see ``apart_by``; and since
+Σ (p - q) = 0, the sum of p d is that of p (d - 1 + exp(-d)), no term of which is negative.
 """
 
 from collections.abc import Callable
-from math import inf
+from math import factorial, inf, nan
 from typing import Any, NamedTuple
 
+from softxent.formulas.information import log_quotient
 from softxent.formulas.log_softmax import logarithms
-from softxent.formulas.logits import by_temperature, masked, masked_temperature, over
+from softxent.formulas.logits import by_temperature, masked, masked_temperature, over, tempered, varies
 from softxent.formulas.loss_rows import finite_where, mass_of
 from softxent.formulas.participation import both, constant_where_idle, only
-from softxent.formulas.shift import centred, probabilities, shifted
+from softxent.formulas.shift import Shifted, centred, probabilities, shifted, shortfall, spread
 from softxent.formulas.targets import product
 
 Array = Any
@@ -30,71 +35,96 @@ COTANGENTS = {
     "g": {"logits", "p_logits", "q_logits", "probs", "p_probs", "q_probs", "sample_weight", "temperature"},
     "g_mass": {"sample_weight"},
 }
+LOGITS = ("logits", "p_logits", "q_logits")
+FIRST = ("logits", "p_logits", "probs", "p_probs")
 
 
 class Side(NamedTuple):
-    """A distribution, its logarithm, and the logits it comes from, if any."""
+    """A distribution, and the logits that it comes from, if any."""
 
     p: Array
-    log: Array
-    x: Any = None
+    given: Array  # the logits, dropped classes out; or the probabilities
+    x: Any = None  # the logits over a temperature that differs between classes
     shifted: Any = None
+    temperature: Any = None  # of whole rows
+
+
+class Pair(NamedTuple):
+    """Two distributions, and how they differ."""
+
+    p: Side
+    q: Side
+    d: Any  # log p - log q: -inf where p alone is 0, +inf where q alone is, 0 where both are
+    difference: Any  # p - q
+    axis: int
 
 
 class Measure(NamedTuple):
     """What classes contribute, and the derivatives of their sum."""
 
-    terms: Array
-    by_p: Array
+    terms: Callable[[], Array]
+    by_p: Callable[[], Array]
     constant: float  # to be added to that for probabilities, where it matters
-    by_q: Callable[[], Array]
-    q_by_q: Callable[[], Array]  # q times the same
-    slope: Array | float  # of by_p by log p
+    by_q: Callable[[], Array] | None  # None: -p / q
+    slope: Callable[[], Array | float]  # of by_p by log p
 
 
-def entropy(ops: Any, p: Side, _: Side, beta: Array | float | None) -> Measure:  # noqa: ARG001 - all are called alike
+# -- measures ---------------------------------------------------------------------------------------------------------
+
+
+def entropy(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001 - all are called alike
     """-Σ p log p."""
-    cost = 0.0 - p.log
-    nothing = lambda: ops.zeros_like(cost)  # noqa: E731 - of one distribution
-    return Measure(product(ops, p.p, cost), at_mass(ops, p, cost), -1.0, nothing, nothing, -1.0)
+    cost = 0.0 - logarithm(ops, s.p, s.axis)
+    return Measure(lambda: product(ops, s.p.p, cost), lambda: cost, -1.0, None, lambda: -1.0)
 
 
-def cross_entropy_between(ops: Any, p: Side, q: Side, beta: Array | float | None) -> Measure:  # noqa: ARG001
+def cross_entropy_between(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001
     """-Σ p log q."""
-    cost = ops.where(p.log == -inf, 0.0, 0.0 - q.log)
-    return Measure(product(ops, p.p, cost), cost, 0.0, lambda: quotient(ops, p.p, q.p), lambda: -p.p, 0.0)
+    p, cost = s.p.p, 0.0 - logarithm(ops, s.q, s.axis, beside=s.p)
+    return Measure(lambda: expected(ops, s.p, cost), lambda: cost + 0.0 * p, 0.0, None, lambda: 0.0)
 
 
-def kl_divergence(ops: Any, p: Side, q: Side, beta: Array | float | None) -> Measure:  # noqa: ARG001
+def kl_divergence(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001
     """Σ p (log p - log q)."""
-    gone = p.log == -inf
-    d = ops.where(gone, 0.0, p.log) - ops.where(gone, 0.0, q.log)
-    return Measure(product(ops, p.p, d), d, 1.0, lambda: quotient(ops, p.p, q.p), lambda: -p.p, 1.0)
+
+    def terms() -> Array:
+        if s.p.shifted is None:  # which need not add up to 1
+            return product(ops, s.p.p, s.d)
+        found = gain(ops, s.p.p, s.d, s.difference)
+        return ops.where((s.p.p == 0) & (s.d == inf), inf, found)  # p is only too small to be told from 0
+
+    return Measure(terms, lambda: s.d, 1.0, None, lambda: 1.0)
 
 
-def js_divergence(ops: Any, p: Side, q: Side, beta: Array | float) -> Measure:
-    """β KL(p, m) + (1 - β) KL(q, m), by the exponential of -abs(d), which does not overflow."""
-    gone = p.log == -inf
-    d = ops.where(gone, 0.0, p.log) - ops.where(gone, 0.0, q.log)
-    d = ops.where(gone & (q.log != -inf), -inf, d)
-    more = d > 0
-    e = ops.exp(ops.where(more, -d, d))
-    fall = ops.where(e < 0.5, e - 1.0, ops.expm1(ops.where(more, -d, d)))  # whose derivative cancels elsewhere
-    rest = ops.log1p(ops.where(more, (1.0 - beta) * fall, beta * fall))
-    of_p = ops.where(more, 0.0, d) - rest  # log(p / m)
-    of_q = ops.where(more, -d, 0.0) - rest  # log(q / m)
-    terms = beta * product(ops, p.p, of_p) + (1.0 - beta) * product(ops, q.p, of_q)
-    by_q = (1.0 - beta) * at_mass(ops, q, of_q)
-    slope = beta * (1.0 - beta) * ops.exp(of_q)
-    return Measure(terms, beta * at_mass(ops, p, of_p), 0.0, lambda: by_q, lambda: q.p * by_q, slope)
+def js_divergence(ops: Any, s: Pair, beta: Array | float) -> Measure:
+    """β KL(p, m) + (1 - β) KL(q, m): with e = exp(-d), p / m = 1 / (β + (1 - β) e) and q / m = e p / m."""
+    p, q, d = s.p.p, s.q.p, s.d
+    high, low = d > -1.0, d < 1.0  # one of them by itself would overflow
+    of_e = ops.log1p((1.0 - beta) * rise(ops, guarded(ops, high, -d)))
+    of_inverse = ops.log1p(beta * rise(ops, guarded(ops, low, d)))
+    of_p = ops.where(high, 0.0 - of_e, d - of_inverse)  # log(p / m)
+    of_q = ops.where(low, 0.0 - of_inverse, 0.0 - d - of_e)  # log(q / m)
+
+    def terms() -> Array:
+        first = gain(ops, p, of_p, (1.0 - beta) * s.difference)
+        second = gain(ops, q, of_q, 0.0 - beta * s.difference)
+        return beta * first + (1.0 - beta) * second
+
+    return Measure(
+        terms,
+        lambda: beta * of_p,
+        0.0,
+        lambda: (1.0 - beta) * of_q,
+        lambda: beta * (1.0 - beta) * ops.exp(of_q),
+    )
 
 
-def total_variation(ops: Any, p: Side, q: Side, beta: Array | float | None) -> Measure:  # noqa: ARG001
+def total_variation(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001
     """Σ abs(p - q) / 2, with derivative 0 where they are equal."""
-    excess = p.p - q.p
+    excess = ops.stop_gradient(s.difference)
     one = ops.ones_like(excess)
     half = 0.5 * ops.where(excess > 0, one, ops.where(excess < 0, -one, 0.0 * excess))
-    return Measure(half * excess, half, 0.0, lambda: -half, lambda: q.p * -half, 0.0)
+    return Measure(lambda: half * s.difference, lambda: half, 0.0, lambda: -half, lambda: 0.0)
 
 
 MEASURES = {
@@ -104,73 +134,60 @@ MEASURES = {
     "js_divergence": js_divergence,
     "total_variation": total_variation,
 }
+COMPARING = ("kl_divergence", "js_divergence", "total_variation")
 
 
-def at_mass(ops: Any, side: Side, y: Array) -> Array:
-    """A derivative by a probability, 0 where that is 0: there is no term."""
-    return ops.where(side.log == -inf, 0.0, y)
+def expected(ops: Any, p: Side, y: Array) -> Array:
+    """P times a cost: +inf also where p has underflowed and the cost is infinite; 0 where there is no p."""
+    terms = product(ops, p.p, y)
+    return terms if p.shifted is None else ops.where((p.p == 0) & (y == inf) & ~absent(ops, p), inf, terms)
 
 
-def quotient(ops: Any, p: Array, q: Array) -> Array:
-    """-p / q, 0 where p is 0."""
-    return ops.where(p == 0, 0.0, -p / ops.where(p == 0, 1.0, q))
+def gain(ops: Any, p: Array, d: Array, lost: Array) -> Array:
+    """P d less what p has lost by it, p - p exp(-d): a term that is not negative; by a series where d is small."""
+    near = small(d)
+    series = p * surplus(ops, guarded(ops, near, d))
+    return ops.where(near, series, product(ops, p, guarded(ops, ~near, d)) - lost)
 
 
-def value(
-    ops: Any,
-    *,
-    sample_weight: Array | None = None,
-    squared: bool = False,
-    temperature: Array | float | None = None,
-    mass: str,
-    axis: int,
-    **given: Any,
-) -> tuple[Array, Array]:
-    """The measure of each row, and its mass in the mean."""
-    steady = constant_where_idle(ops, sample_weight)
-    present, _, measure = measured(ops, temperature=temperature, steady=steady, axis=axis, **given)
-    row = total(ops, measure, axis, temperature if squared else None)
-    if sample_weight is not None:  # a weight of 0 has the measure for its derivative, if that is finite
-        row = sample_weight * finite_where(ops, sample_weight == 0, row)
-    one = ops.ones_like(row)
-    return only(ops, present, row), mass_of(ops, one, present, None, sample_weight, mass)
+def small(d: Array) -> Array:
+    """Whether abs(d) < 1."""
+    return (d < 1.0) & (d > -1.0)
 
 
-def total(ops: Any, measure: Measure, axis: int, temperature: Array | float | None) -> Array:
-    """The sum over classes, times T² if there is a temperature."""
-    row = ops.sum(measure.terms, axis=axis, keepdims=True)
-    return row if temperature is None else row * (temperature * temperature)
+def guarded(ops: Any, here: Array, x: Array) -> Array:
+    """0 in place of what is not selected, if somebody differentiates: infinite derivatives would be NaN times 0."""
+    return x if ops.stop_gradient(x) is x else ops.where(here, x, 0.0)
 
 
-def measured(
-    ops: Any,
-    *,
-    measure: str,
-    beta: Array | float | None = None,
-    temperature: Array | float | None = None,
-    where: Array | None = None,
-    eps: Array | float | None = None,
-    active: Array | None = None,
-    steady: Callable[[Any], Any] = lambda operand: operand,
-    axis: int,
-    dtype: Any,
-    **given: Array,
-) -> tuple[Array | None, tuple[Side, Side], Measure]:
-    """Which rows take part, both distributions, and the measure of them; ``active`` leaves out further rows."""
-    present = both(active, None if where is None else ops.any(where, axis=axis, keepdims=True))
-    kept = both(where, active)
-    sides = []
-    for name, x in given.items():
-        x = ops.astype(x, dtype, copy=False)  # noqa: PLW2901 - the same array
-        if name in LOGITS:
-            sides.append(of_logits(ops, x, kept, temperature, axis, steady))
-        else:
-            sides.append(of_probabilities(ops, steady(only(ops, kept, x)), eps))
-    pair = sides[0], sides[-1]
-    return present, pair, MEASURES[measure](ops, *pair, beta)
+def surplus(ops: Any, d: Array) -> Array:
+    """D - 1 + exp(-d) for abs(d) < 1, and its first two derivatives, to the precision of the dtype."""
+    last = 12 if ops.finfo(d.dtype).eps > 1e-10 else 20
+    sums = d * ((-1.0) ** last / factorial(last)) + (-1.0) ** (last - 1) / factorial(last - 1)
+    for k in range(last - 2, 1, -1):
+        sums = ops.reusing("multiply", sums, d)
+        sums = ops.reusing("add", sums, (-1.0) ** k / factorial(k))
+    return d * d * sums
 
 
-LOGITS = ("logits", "p_logits", "q_logits")
+def rise(ops: Any, z: Array) -> Array:
+    """exp(z) - 1 for z < 1. By tanh: expm1 is exp - 1 itself to torch's compiler, which loses all digits of a small z.
+
+    If somebody differentiates, by the exponential where that does not cancel: the derivative of tanh does.
+    """
+    if ops.stop_gradient(z) is z:
+        return by_tanh(ops, z)
+    deep = z < -0.5
+    return ops.where(deep, ops.exp(ops.where(deep, z, 0.0)) - 1.0, by_tanh(ops, ops.where(deep, 0.0, z)))
+
+
+def by_tanh(ops: Any, z: Array) -> Array:
+    """exp(z) - 1 = 2 t / (1 - t) with t = tanh(z / 2)."""
+    t = ops.tanh(0.5 * z)
+    return (t + t) / (1.0 - t)
+
+
+# -- distributions ----------------------------------------------------------------------------------------------------
 
 
 def of_logits(
@@ -181,38 +198,238 @@ def of_logits(
     axis: int,
     steady: Callable[[Any], Any],
 ) -> Side:
-    """Softmax of the classes that are kept, and its logarithm."""
-    x = steady(x if kept is None else masked(ops, x, kept, axis))
+    """Softmax of the classes that are kept."""
+    given = steady(x if kept is None else masked(ops, x, kept, axis))
     heat = steady(masked_temperature(ops, temperature, kept, axis))
+    x, heat = (tempered(ops, given, heat), None) if varies(heat, axis) else (given, heat)
     s = shifted(ops, x, axis, heat)
-    return Side(probabilities(ops, s, axis), logarithms(ops, s, axis), x, s)
+    return Side(probabilities(ops, s, axis), given, x, s, heat)
 
 
-def of_probabilities(ops: Any, p: Array, eps: Array | float | None) -> Side:
-    """Probabilities as they are, or clipped; the logarithm of 0 is set apart, for its derivative's sake."""
+def of_probabilities(
+    ops: Any, p: Array, kept: Array | None, eps: Array | float | None, steady: Callable[[Any], Any]
+) -> Side:
+    """Probabilities as they are, or clipped; NaN below 0. A class that is dropped is as if both were 1."""
+    p = given = steady(p if kept is None else ops.where(kept, p, 1.0))
+    p = p * ops.where(p < 0, nan, ops.ones_like(p))
     if eps is not None:
         p = ops.where(p < eps, eps, ops.where(p > 1.0 - eps, 1.0 - eps, p))
-    nothing = p == 0
-    return Side(p, ops.where(nothing, -inf, ops.log(ops.where(nothing, 1.0, p))))
+        p = p if kept is None else ops.where(kept, p, 1.0)
+    return Side(p, given)
+
+
+def absent(ops: Any, side: Side) -> Array:
+    """Where there is no probability, not even one too small to be told from 0."""
+    return ops.stop_gradient(side.p) == 0 if side.x is None else ops.stop_gradient(side.x) == -inf
+
+
+def logarithm(ops: Any, side: Side, axis: int, *, beside: Side | None = None) -> Array:
+    """log p. It has a derivative at 0 only ``beside`` a side that needs it, where that is not 0."""
+    if side.shifted is not None:
+        return logarithms(ops, side.shifted, axis)
+    nothing = side.p == 0
+    if beside is not None:
+        nothing = nothing & (beside.p == 0)
+    return ops.where(nothing, -inf, ops.log(ops.where(nothing, 1.0, side.p)))
+
+
+def compared(ops: Any, p: Side, q: Side, axis: int) -> Pair:
+    """Both, and how they differ."""
+    if p.shifted is None:
+        return Pair(p, q, log_ratio_of_probabilities(ops, p, q), p.p - q.p, axis)
+    d = log_ratio(ops, p, q, axis)
+    hold = ops.stop_gradient
+    difference = apart_by(ops, hold(p.p), hold(q.p), hold(d))
+    if p.shifted.watched or q.shifted.watched:
+        moving = p.p - q.p
+        difference = difference + (moving - hold(moving))
+    return Pair(p, q, d, difference, axis)
+
+
+def apart_by(ops: Any, a: Array, b: Array, d: Array) -> Array:
+    """A - b of numbers whose logarithms are ``d`` apart, of which no digit cancels: max(a, b) (1 - exp(-abs(d)))."""
+    return ops.copysign(ops.maximum(a, b) * rise(ops, -ops.abs(d)), d)
+
+
+def log_ratio(ops: Any, p: Side, q: Side, axis: int) -> Array:
+    """log p - log q of logits; its derivatives are those of the logarithms, its digits are not.
+
+    It is (x - y) less its value between the largest logits of both, less log(Z / W) of the sums of exponentials Z, W
+    that these refer to. The rounding error of x - y is known exactly, and Z - W is a sum of accurate differences.
+    """
+    hold = ops.stop_gradient
+    s, t = p.shifted, q.shifted
+    x, y = hold(p.x), hold(q.x)
+    finite = ops.isfinite(x) & ops.isfinite(y)
+    gap, rounded = difference_of(x, y)
+    level, level_rounded = difference_of(s.reference, t.reference)
+    heat = p.temperature if p.temperature is None or isinstance(p.temperature, float) else hold(p.temperature)
+    undefined = 0.0 * (hold(s.beside) + hold(t.beside))  # NaN in a row that is, 0 in others
+    infinite = ops.where(y == -inf, ops.where(x == -inf, undefined, undefined + inf), undefined - inf)
+    apart = ops.where(finite, tempered(ops, (gap - level) + (rounded - level_rounded), heat), infinite)
+
+    each = apart_by(ops, exponentials(ops, s, axis), exponentials(ops, t, axis), apart)
+    excess = ops.sum(each, axis=axis, keepdims=True) / (1.0 + hold(t.beside))
+    near = (excess < 0.5) & (excess > -0.5)
+    of_sums = ops.where(near, ops.log1p(ops.where(near, excess, 0.0)), hold(s.log_total) - hold(t.log_total))
+    both_absent = (x == -inf) & (y == -inf)
+    d = ops.where(both_absent, undefined, apart - of_sums)
+    if s.watched or t.watched:
+        logs = logarithms(ops, s, axis) - logarithms(ops, t, axis)
+        moving = ops.where(finite, logs, 0.0)
+        d = d + (moving - hold(moving))
+        d = ops.where(~finite & ~both_absent & (y == -inf), logs, d)
+    return d
+
+
+def difference_of(a: Array, b: Array) -> tuple[Array, Array]:
+    """A - b, and what rounding has lost of it."""
+    found = a - b
+    part = found - a
+    return found, (a - (found - part)) - (b + part)
+
+
+def exponentials(ops: Any, s: Shifted, axis: int) -> Array:
+    """Those of all gaps, held constant."""
+    return ops.put_along_axis(ops.stop_gradient(s.others) + 0.0, s.lead, 1.0, axis=axis)
+
+
+def log_ratio_of_probabilities(ops: Any, p: Side, q: Side) -> Array:
+    """log p - log q; where q alone is 0 it has the derivative by q, where p is 0 it has none."""
+    positive, infinite = (p.p > 0) & (q.p > 0), (p.p > 0) & (q.p == 0)
+    d = log_quotient(ops, ops.where(positive, p.p, 1.0), ops.where(positive, q.p, 1.0))
+    beyond = 0.0 - ops.log(ops.where(infinite, q.p, 1.0))
+    nothing = ops.where((p.p == 0) & (q.p > 0), -inf, nan * ops.ones_like(d))
+    nothing = ops.where((p.p == 0) & (q.p == 0), 0.0, nothing)
+    return ops.where(positive, d, ops.where(infinite, beyond, nothing))
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+def value(
+    ops: Any,
+    *,
+    sample_weight: Array | None = None,
+    squared: bool = False,
+    temperature: Array | float | None = None,
+    where: Array | None = None,
+    mass: str,
+    axis: int,
+    **given: Any,
+) -> tuple[Array, Array]:
+    """The measure of each row, and its mass in the mean."""
+    if is_empty(given, axis):
+        nothing = ops.sum(nothing_of(ops, given), axis=axis, keepdims=True)
+        return nothing, ops.zeros_like(nothing)
+    steady = constant_where_idle(ops, sample_weight)
+    present, _, measure = measured(ops, temperature=temperature, where=where, steady=steady, axis=axis, **given)
+    heat = steady(masked_temperature(ops, temperature, where, axis)) if squared else None
+    row = total(ops, measure, axis, heat)
+    if sample_weight is not None:  # a weight of 0 has the measure for its derivative, if that is finite
+        row = sample_weight * finite_where(ops, sample_weight == 0, row)
+    one = ops.ones_like(row)
+    return only(ops, present, row), mass_of(ops, one, present, None, sample_weight, mass)
+
+
+def is_empty(given: dict[str, Any], axis: int) -> bool:
+    """Whether there are no classes."""
+    return first_of(given).shape[axis] == 0
+
+
+def first_of(given: dict[str, Any]) -> Array:
+    """The first distribution."""
+    return next(given[name] for name in FIRST if name in given)
+
+
+def nothing_of(ops: Any, given: dict[str, Any]) -> Array:
+    """An array without classes."""
+    return ops.astype(first_of(given), given["dtype"], copy=False)
+
+
+def total(ops: Any, measure: Measure, axis: int, temperature: Array | float | None) -> Array:
+    """The sum over classes, times T² if there is a temperature."""
+    row = ops.sum(measure.terms(), axis=axis, keepdims=True)
+    return row if temperature is None else row * temperature * temperature
+
+
+def measured(
+    ops: Any,
+    *,
+    measure: str,
+    compare: bool = False,
+    beta: Array | float | None = None,
+    temperature: Array | float | None = None,
+    where: Array | None = None,
+    eps: Array | float | None = None,
+    active: Array | None = None,
+    steady: Callable[[Any], Any] = lambda operand: operand,
+    axis: int,
+    dtype: Any,
+    **given: Array,
+) -> tuple[Array | None, Pair, Measure]:
+    """Which rows take part, both distributions, and the measure of them; ``active`` leaves out further rows.
+
+    ``compare`` asks how they differ also where the measure does not.
+    """
+    present = both(active, None if where is None else ops.any(where, axis=axis, keepdims=True))
+    kept = both(where, active)
+    sides = []
+    for name, x in given.items():
+        x = ops.astype(x, dtype, copy=False)  # noqa: PLW2901 - the same array
+        if name in LOGITS:
+            sides.append(of_logits(ops, x, kept, temperature, axis, steady))
+        else:
+            sides.append(of_probabilities(ops, x, kept, eps, steady))
+    p, q = sides[0], sides[-1]
+    pair = compared(ops, p, q, axis) if compare or measure in COMPARING else Pair(p, q, None, None, axis)
+    return present, pair, MEASURES[measure](ops, pair, beta)
 
 
 # -- derivatives ------------------------------------------------------------------------------------------------------
 
 
-def pullback(ops: Any, *, by: tuple[str, ...], **given: Any) -> tuple[Array, ...]:
+def pullback(ops: Any, *, by: tuple[str, ...], axis: int, **given: Any) -> tuple[Array, ...]:
     """Derivatives of g · measure + g_mass · mass by the operands in ``by``."""
-    rules = differentiated(ops, **given)
+    if is_empty(given, axis):
+        return tuple(nothing_of(ops, given) for _ in by)
+    _, rules = differentiated(ops, by=by, axis=axis, **given)
     return tuple(rules[name]() for name in by)
 
 
-def value_and_pullback(ops: Any, *, by: tuple[str, ...], g: Array, g_mass: Array, **given: Any) -> tuple[Array, ...]:
-    """The one and the other."""
-    return *value(ops, **given), *pullback(ops, by=by, g=g, g_mass=g_mass, **given)
+def value_and_pullback(
+    ops: Any,
+    *,
+    by: tuple[str, ...],
+    g: Array,
+    g_mass: Array,
+    sample_weight: Array | None = None,
+    mass: str,
+    axis: int,
+    **given: Any,
+) -> tuple[Array, ...]:
+    """The one and the other: what they share is computed once."""
+    options: dict[str, Any] = {"sample_weight": sample_weight, "mass": mass, "axis": axis}
+    if is_empty(given, axis):
+        return *value(ops, **options, **given), *(nothing_of(ops, given) for _ in by)
+    (present, row_of), rules = differentiated(ops, by=by, g=g, g_mass=g_mass, **options, **given)
+    row = row_of()
+    row = row if sample_weight is None else sample_weight * row
+    counted = mass_of(
+        ops, ops.ones_like(row), present_of(ops, given.get("where"), None, axis), None, sample_weight, mass
+    )
+    return only(ops, present, row), counted, *(rules[name]() for name in by)
+
+
+def present_of(ops: Any, where: Array | None, active: Array | None, axis: int) -> Array | None:
+    """The rows that take part."""
+    return both(active, None if where is None else ops.any(where, axis=axis, keepdims=True))
 
 
 def differentiated(
     ops: Any,
     *,
+    by: tuple[str, ...],
     g: Array,
     g_mass: Array,
     sample_weight: Array | None = None,
@@ -221,60 +438,97 @@ def differentiated(
     mass: str,
     axis: int,
     **given: Any,
-) -> dict[str, Callable[[], Array]]:
-    """A rule for each operand that there is a derivative by."""
-    active = None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)
-    present, (p, q), m = measured(ops, temperature=temperature, active=active, axis=axis, **given)
-    heat: Any = masked_temperature(ops, temperature, present, axis)
-    weighed = g if sample_weight is None else g * sample_weight
-    factor = weighed * (heat * heat) if squared else weighed
+) -> tuple[tuple[Array | None, Callable[[], Array]], dict[str, Callable[[], Array]]]:
+    """Which rows take part and what they measure, and a rule for each operand that there is a derivative by."""
+    active = active_of(ops, g, sample_weight)
+    kept = both(given.get("where"), active)
+    by_ratio = given["measure"] == "cross_entropy_between" and bool({"q_logits", "temperature"} & set(by))
+    present, s, m = measured(
+        ops, temperature=temperature, active=active, compare=by_ratio and "p_logits" in given, axis=axis, **given
+    )
+    heat: Any = masked_temperature(ops, temperature, kept, axis)
+    factor = g if sample_weight is None else g * sample_weight
 
     def of_softmax(side: Side, f: Array) -> Array:
-        f, mean = centred(ops, f, side.p, side.shifted.lead, axis)
-        return factor * side.p * (f - mean)
+        return spread(ops, finite_only(ops, f), side.p, side.shifted.lead, axis)
+
+    def by_p_logits() -> Array:
+        return of_softmax(s.p, m.by_p())
 
     def by_q_logits() -> Array:
-        term = m.q_by_q()
-        return factor * (term - q.p * ops.sum(term, axis=axis, keepdims=True))
+        return 0.0 - s.difference if m.by_q is None else of_softmax(s.q, m.by_q())
 
-    def clipped(name: str, y: Array) -> Array:
-        eps, x = given.get("eps"), given[name]
-        inside = None if eps is None else (x >= eps) & (x <= 1.0 - eps)
-        return only(ops, kept_of(given, active), factor * only(ops, inside, y))
+    def scaled(rule: Callable[[], Array]) -> Callable[[], Array]:
+        return lambda: only(ops, kept, factor * (rule() * heat if squared else over(rule(), heat)))
+
+    def of_probs(name: str, f: Callable[[], Array]) -> Callable[[], Array]:
+        def rule() -> Array:
+            eps, x = given.get("eps"), given[name]
+            inside = None if eps is None else ~((x >= 0) & (x < eps)) & ~(x > 1.0 - eps)
+            return only(ops, kept, factor * only(ops, inside, f()))
+
+        return rule
+
+    def by_p() -> Array:
+        f = finite_only(ops, m.by_p())
+        return ops.where(s.p.p == 0, 0.0, f + m.constant) if m.constant else f
+
+    def by_q() -> Array:
+        if m.by_q is not None:
+            return finite_only(ops, m.by_q())
+        nothing = s.p.p == 0
+        return 0.0 - ops.where(nothing, 0.0, s.p.p / ops.where(nothing, 1.0, s.q.p))
 
     def by_heat() -> Array:
-        sides = ((p, of_softmax(p, m.by_p)), *(((q, by_q_logits()),) if "q_logits" in given else ()))
-        found = sum(by_temperature(ops, dz, side.x, side.shifted.gaps, heat, axis) for side, dz in sides)
+        sides = ((s.p, by_p_logits()), *(((s.q, by_q_logits()),) if "q_logits" in given else ()))
+        found: Any = sum(by_temperature(ops, dz, side.given, side.shifted.gaps, heat, axis) for side, dz in sides)
         if squared:
-            found = found + 2.0 * weighed * heat * total(ops, m, axis, None)
-        return only(ops, present, found)
+            found = found * heat * heat + 2.0 * heat * total(ops, m, axis, None)
+        return only(ops, present, factor * found)
 
     def by_sample_weight() -> Array:
         steady = constant_where_idle(ops, sample_weight)
         taking_part, _, every = measured(ops, temperature=temperature, steady=steady, axis=axis, **given)
-        row = total(ops, every, axis, temperature if squared else None)
-        found = g * finite_where(ops, sample_weight == 0, row)
+        of_rows = masked_temperature(ops, temperature, given.get("where"), axis) if squared else None
+        found = g * finite_where(ops, sample_weight == 0, total(ops, every, axis, of_rows))
         return only(ops, taking_part, found if mass == "count" else found + g_mass)
 
-    def of_logits_of(rule: Callable[[], Array]) -> Callable[[], Array]:
-        return lambda: only(ops, kept_of(given, active), over(rule(), heat))
-
-    by_p_logits = of_logits_of(lambda: of_softmax(p, m.by_p))
-    return {
-        "logits": by_p_logits,
-        "p_logits": by_p_logits,
-        "q_logits": of_logits_of(by_q_logits),
-        "probs": lambda: clipped("probs", m.by_p + at_mass(ops, p, m.constant + ops.zeros_like(p.p))),
-        "p_probs": lambda: clipped("p_probs", m.by_p + at_mass(ops, p, m.constant + ops.zeros_like(p.p))),
-        "q_probs": lambda: clipped("q_probs", m.by_q()),
+    return (present, lambda: total(ops, m, axis, heat if squared else None)), {
+        "logits": scaled(by_p_logits),
+        "p_logits": scaled(by_p_logits),
+        "q_logits": scaled(by_q_logits),
+        "probs": of_probs("probs", by_p),
+        "p_probs": of_probs("p_probs", by_p),
+        "q_probs": of_probs("q_probs", by_q),
         "temperature": by_heat,
         "sample_weight": by_sample_weight,
     }
 
 
-def kept_of(given: dict[str, Any], active: Array | None) -> Array | None:
-    """The classes that have derivatives."""
-    return both(given.get("where"), active)
+def active_of(ops: Any, g: Array, sample_weight: Array | None) -> Array | None:
+    """Rows of a sample weight other than 0; the cotangent has the dimensions of rows, which a scalar has not."""
+    return None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)
+
+
+def finite_only(ops: Any, f: Array) -> Array:
+    """A derivative by a probability, 0 where it is infinite: the probability is 0 there, or the measure infinite."""
+    return ops.where(ops.isinf(f), 0.0, f)
+
+
+class SecondOrder(NamedTuple):
+    """What second derivatives by the first argument are made of."""
+
+    p: Side
+    kept: Array | None
+    factor: Array
+    heat: Any
+    squared: bool
+    bent: Array  # of logits f - Σ p f + f'; of probabilities f' / p
+
+    def scaled(self, y: Array) -> Array:
+        """Second derivatives by the logits over the temperature as those by the logits."""
+        y = self.factor * y
+        return y if self.squared else over(over(y, self.heat), self.heat)
 
 
 def second_order(
@@ -287,44 +541,57 @@ def second_order(
     mass: str,  # noqa: ARG001 - does not depend on the logits
     axis: int,
     **given: Any,
-) -> tuple[Side, Measure, Array, Array | float | None, Array | None]:
-    """The first distribution and its measure, the factor, the temperature, and what is kept."""
-    active = None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)
-    present, (p, _), m = measured(ops, temperature=temperature, active=active, axis=axis, **given)
-    heat: Any = masked_temperature(ops, temperature, present, axis)
+) -> SecondOrder:
+    """The first distribution, and how its derivatives change with log p."""
+    active = active_of(ops, g, sample_weight)
+    kept = both(given.get("where"), active)
+    _, s, m = measured(ops, temperature=temperature, active=active, axis=axis, **given)
+    heat: Any = masked_temperature(ops, temperature, kept, axis)
+    slope = m.slope() + ops.zeros_like(s.p.p)
+    if s.p.shifted is not None:
+        f, mean = centred(ops, finite_only(ops, m.by_p()), s.p.p, s.p.shifted.lead, axis)
+        bent = (f - mean) + slope
+    else:
+        eps, x = given.get("eps"), first_of(given)
+        nothing = s.p.p == 0
+        bent = ops.where(nothing, 0.0, slope / ops.where(nothing, 1.0, s.p.p))
+        bent = bent if eps is None else only(ops, (x >= eps) & (x <= 1.0 - eps), bent)
     factor = g if sample_weight is None else g * sample_weight
-    return p, m, factor * (heat * heat) if squared else factor, heat, kept_of(given, active)
+    return SecondOrder(s.p, kept, factor, heat, squared, bent)
 
 
 def hvp(ops: Any, *, vector: Array, axis: int, dtype: Any, **given: Any) -> Array:
     """Second derivatives by the first argument, times a vector.
 
-    With u = t - Σ p t for the tangent t of the logits over the temperature, it is p (u (f - F + f') - Σ p u (f + f')).
+    With t the tangent of the logits over the temperature it is p (w - Σ p w) for w = (t - Σ p t) (f - Σ p f + f').
     """
-    p, m, factor, heat, kept = second_order(ops, axis=axis, dtype=dtype, **given)
-    v = only(ops, kept, ops.astype(vector, dtype, copy=False))
-    if p.shifted is None:
-        return only(ops, kept, factor * per_probability(ops, p, m) * v)
-    t, mean = centred(ops, over(v, heat), p.p, p.shifted.lead, axis)
-    u = t - mean
-    f, middle = centred(ops, m.by_p, p.p, p.shifted.lead, axis)
-    moved = ops.sum(product(ops, p.p * u, f - middle + m.slope), axis=axis, keepdims=True)
-    return only(ops, kept, over(factor * p.p * (u * (f - middle + m.slope) - moved), heat))
+    if is_empty(given, axis):
+        return ops.astype(vector, dtype)
+    h = second_order(ops, axis=axis, dtype=dtype, **given)
+    v = only(ops, h.kept, ops.astype(vector, dtype, copy=False))
+    if h.p.shifted is None:
+        return only(ops, h.kept, h.factor * h.bent * v)
+    p, lead = h.p.p, h.p.shifted.lead
+    if varies(h.heat, axis):
+        t, mean = centred(ops, over(v, h.heat), p, lead, axis)
+        return only(ops, h.kept, over(h.factor * spread(ops, (t - mean) * h.bent, p, lead, axis), h.heat))
+    t, mean = centred(ops, v, p, lead, axis)
+    return only(ops, h.kept, h.scaled(spread(ops, (t - mean) * h.bent, p, lead, axis)))
 
 
 def hessian_diagonal(ops: Any, *, axis: int, dtype: Any, **given: Any) -> Array:
-    """Second derivatives by each entry of the first argument."""
-    p, m, factor, heat, kept = second_order(ops, axis=axis, dtype=dtype, **given)
-    if p.shifted is None:
-        return only(ops, kept, factor * per_probability(ops, p, m))
-    f, middle = centred(ops, m.by_p, p.p, p.shifted.lead, axis)
-    bent = f - middle + m.slope
-    mean = ops.sum(p.p * bent, axis=axis, keepdims=True)
-    found = p.p * ((1.0 - p.p) * bent - p.p * (bent - mean))
-    return only(ops, kept, over(over(factor * found, heat), heat))
+    """Second derivatives by each entry of the first argument.
 
-
-def per_probability(ops: Any, p: Side, m: Measure) -> Array:
-    """The second derivative by a probability: the slope by log p, over p."""
-    slope = m.slope + ops.zeros_like(p.p)
-    return ops.where(p.p == 0, 0.0, slope / ops.where(p.p == 0, 1.0, p.p))
+    By a logit over the temperature it is p_i ((1 - p_i)² b_i + p_i Σ_{j≠i} p_j b_j) with b = f - Σ p f + f'.
+    """
+    if is_empty(given, axis):
+        return nothing_of(ops, {**given, "dtype": dtype})
+    h = second_order(ops, axis=axis, dtype=dtype, **given)
+    if h.p.shifted is None:
+        return only(ops, h.kept, h.factor * h.bent)
+    p, s = h.p.p, h.p.shifted
+    weighed = p * h.bent
+    beside = ops.sum(ops.put_along_axis(weighed + 0.0, s.lead, 0.0, axis=axis), axis=axis, keepdims=True)
+    others = ops.put_along_axis(ops.sum(weighed, axis=axis, keepdims=True) - weighed, s.lead, beside, axis=axis)
+    lacking = ops.put_along_axis(1.0 - p, s.lead, shortfall(s), axis=axis)
+    return only(ops, h.kept, h.scaled(p * (lacking * lacking * h.bent + p * others)))
