@@ -23,7 +23,17 @@ from softxent.divergences import (
 )
 from softxent.elementwise import entr, log_sigmoid, logit, rel_entr, sigmoid, softplus, xlog1py, xlogy
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
+from softxent.logspace import (
+    log1mexp,
+    logcumsumexp,
+    logmeanexp,
+    logsubexp,
+    segment_logsumexp,
+    segment_softmax,
+)
 from softxent.normalizers import log_softmax, logsumexp, softmax, softmin
+from softxent.sampling import gumbel_softmax
+from softxent.sparse import entmax, entmax_loss, fenchel_young_loss, sparsemax, sparsemax_loss
 from softxent.targets import one_hot, smooth_labels
 from softxent.workers import threads
 
@@ -36,31 +46,43 @@ __all__ = [
     "cross_entropy_between",
     "cross_entropy_between_from_probs",
     "cross_entropy_from_probs",
+    "entmax",
+    "entmax_loss",
     "entr",
     "entropy",
     "entropy_from_probs",
+    "fenchel_young_loss",
     "focal_loss",
     "generalized_cross_entropy",
     "grad",
+    "gumbel_softmax",
     "hessian_diagonal",
     "hvp",
     "js_divergence",
     "js_divergence_from_probs",
     "kl_divergence",
     "kl_divergence_from_probs",
+    "log1mexp",
     "log_sigmoid",
     "log_softmax",
+    "logcumsumexp",
     "logit",
+    "logmeanexp",
+    "logsubexp",
     "logsumexp",
     "nll_loss",
     "one_hot",
     "poly_loss",
     "rel_entr",
+    "segment_logsumexp",
+    "segment_softmax",
     "sigmoid",
     "smooth_labels",
     "softmax",
     "softmin",
     "softplus",
+    "sparsemax",
+    "sparsemax_loss",
     "threads",
     "total_variation",
     "total_variation_from_probs",

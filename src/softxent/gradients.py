@@ -8,7 +8,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from softxent import binary, categorical, divergences, elementwise, normalizers, targets
+from softxent import binary, categorical, divergences, elementwise, logspace, normalizers, sampling, sparse, targets
 from softxent.arguments import adopted, dtype_name, kind_of
 from softxent.backends import backend_of
 from softxent.layout import same
@@ -24,7 +24,17 @@ Array = Any
 Argnums = int | str | tuple[int | str, ...]
 
 # How each function is called to be differentiated, and its formula.
-_CALLS = binary.CALLS | categorical.CALLS | divergences.CALLS | elementwise.CALLS | normalizers.CALLS | targets.CALLS
+_CALLS = (
+    binary.CALLS
+    | categorical.CALLS
+    | divergences.CALLS
+    | elementwise.CALLS
+    | logspace.CALLS
+    | normalizers.CALLS
+    | sampling.CALLS
+    | sparse.CALLS
+    | targets.CALLS
+)
 
 
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any, Any]]:

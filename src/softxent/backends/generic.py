@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import array_api_compat as compat
@@ -102,6 +102,31 @@ class Backend:
     def _at(self, x: Array, index: Array, axis: int) -> Array:
         positions = self.positions(x, axis, x.shape[axis])
         return positions == self.astype(index, positions.dtype)
+
+    def segment_sum(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
+        """What entries of the same ``index`` add up to, which has one dimension, along ``axis`` for 0 to count - 1."""
+        return self._of_segments(self.sum, x, index, count, axis=axis, empty=0.0)
+
+    def segment_max(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
+        """The largest entry of the same ``index``, or NaN; -inf where there is none."""
+        return self._of_segments(self.max, x, index, count, axis=axis, empty=-inf)
+
+    def _of_segments(
+        self, reduce: Callable[..., Array], x: Array, index: Array, count: int, *, axis: int, empty: float
+    ) -> Array:
+        members = self.positions(self.expand_dims(index, axis=1), 0, count) == index
+        each = self.where(members, self.expand_dims(self.moveaxis(x, axis, -1), axis=-2), empty)
+        return self.moveaxis(reduce(each, axis=-1), -1, axis)
+
+    def places(self, index: Array, size: int, count: int) -> tuple[int, Array]:
+        """So many parts for each of ``count`` segments, and which part of them all an entry of ``size`` is added to.
+
+        For libraries that add one by one: there are as many parts as entries, and those that follow each other, or one
+        another at even distances, are added to different ones.
+        """
+        parts = max(1, size // count)
+        counted = self.arange(size, dtype=index.dtype, device=self.device(index))
+        return parts, index * parts + (counted + counted // parts) % parts
 
     # -- what public functions ask ------------------------------------------------------------------------------------
 

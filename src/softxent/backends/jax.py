@@ -42,6 +42,17 @@ class Backend(generic.Backend):
         """By gather."""
         return namespace.take_along_axis(x, index, axis=axis)
 
+    def segment_sum(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
+        """In parts, since each is added to one by one."""
+        parts, at = self.places(index, x.shape[axis], count)
+        found = jax.ops.segment_sum(namespace.moveaxis(x, axis, 0), at, count * parts)
+        found = namespace.sum(namespace.reshape(found, (count, parts, *found.shape[1:])), axis=1)
+        return namespace.moveaxis(found, 0, axis)
+
+    def segment_max(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
+        """As jax calls it."""
+        return namespace.moveaxis(jax.ops.segment_max(namespace.moveaxis(x, axis, 0), index, count), 0, axis)
+
     def floating_dtype(self, name: str, dtype: Any, like: Array) -> Any:  # noqa: ARG002 - the process decides
         """float64 only with jax_enable_x64."""
         if not hasattr(namespace, name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat.numpy as namespace
@@ -27,6 +27,7 @@ class Backend(blocks.Backend):
 
     _found: tuple[Array, Array, Array] | None = None  # in a block: where the largest was last looked for, and found; it
     _last: tuple[Array, Any, Array] | None = None  # in a block: the index last asked for, in what, and its positions
+    _groups: tuple[Array, tuple[Array | None, Array, Array]] | None = None  # in a block: the segments last asked for
 
     def adopt(self, x: Array) -> Array:
         """A plain ndarray: scalars become 0-d, memory maps views."""
@@ -90,6 +91,34 @@ class Backend(blocks.Backend):
         value = value if isinstance(value, float) else np.broadcast_to(value, _rows(x.shape, axis)).reshape(-1)
         x.reshape(-1)[self._positions(x.shape, index, axis)] = value
         return x
+
+    def segment_sum(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
+        """Pairwise, of entries brought next to each other."""
+        return self._of_segments(np.add, x, index, count, axis=axis, empty=0.0)
+
+    def segment_max(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
+        """The same."""
+        return self._of_segments(np.maximum, x, index, count, axis=axis, empty=-inf)
+
+    def _of_segments(self, reduce: Any, x: Array, index: Array, count: int, *, axis: int, empty: float) -> Array:
+        order, starts, present = self._grouped(index)
+        x = np.moveaxis(x, axis, -1)
+        x = np.ascontiguousarray(x) if order is None else np.take(x, order, axis=-1)
+        found = np.full((*x.shape[:-1], count), empty, dtype=x.dtype)
+        found[..., present] = reduce.reduceat(x, starts, axis=-1)
+        return np.moveaxis(found, -1, axis)
+
+    def _grouped(self, index: Array) -> tuple[Array | None, Array, Array]:
+        """The order that brings segments together, if there is need of one, where each starts, and which they are."""
+        if self._groups is not None and self._groups[0] is index:
+            return self._groups[1]
+        order = None if np.all(index[1:] >= index[:-1]) else np.argsort(index, kind="stable")
+        grouped = index if order is None else index[order]
+        starts = np.flatnonzero(np.concatenate((np.ones(1, dtype=bool), grouped[1:] != grouped[:-1])))
+        found = order, starts, grouped[starts]
+        if self.private:
+            self._groups = index, found
+        return found
 
     def _positions(self, shape: tuple[int, ...], index: Array, axis: int) -> Array:
         """Where in contiguous memory the entries lie that ``index`` names, one a row, in the order of rows."""

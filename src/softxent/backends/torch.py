@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat.torch as namespace
@@ -71,6 +72,19 @@ class Backend(blocks.Backend):
         recorded = not self.private and (any(one.requires_grad for one in tensors) or _transformed(*tensors))
         scatter = torch.scatter if recorded else torch.Tensor.scatter_
         return scatter(x, axis, index.to(torch.int64), value)
+
+    def segment_sum(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
+        """In parts, since each is added to one by one."""
+        parts, at = self.places(index, x.shape[axis], count)
+        shape = (*x.shape[:axis], count * parts, *x.shape[axis + 1 :])
+        found = x.new_zeros(shape).index_add(axis, at.to(torch.int64), x)
+        return found.unflatten(axis, (count, parts)).sum(dim=axis + 1)
+
+    def segment_max(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
+        """By scatter."""
+        at = index.to(torch.int64).reshape(tuple(-1 if d == axis else 1 for d in range(x.ndim))).expand(x.shape)
+        shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        return x.new_full(shape, -inf).scatter_reduce(axis, at, x, "amax")
 
     def isfinite(self, x: Array) -> Array:
         """In two operations, where the library's own takes four."""

@@ -321,7 +321,7 @@ def by_sample_weight(
     steady = constant_where_idle(ops, sample_weight)
     r = laid_out(ops, logits, labels, steady=steady, **options)
     loss, _ = per_unit(ops, r, opposed(ops, r, options["axis"]), steady(z_loss), options["axis"])
-    return by_weight(ops, r, loss, g, g_mass, sample_weight, mass)
+    return by_weight(ops, r.present, r.share, loss, g, g_mass, sample_weight, mass)
 
 
 def hvp(

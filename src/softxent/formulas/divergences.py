@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from softxent.formulas.information import log_quotient
 from softxent.formulas.log_softmax import logarithms
 from softxent.formulas.logits import by_temperature, masked, masked_temperature, over, tempered, varies
-from softxent.formulas.loss_rows import finite_where, mass_of
-from softxent.formulas.participation import both, constant_where_idle, only
+from softxent.formulas.loss_rows import by_weight, weighted
+from softxent.formulas.participation import both, constant_where_idle, only, weighing
 from softxent.formulas.shift import Shifted, centred, probabilities, shifted, shortfall, spread
 from softxent.formulas.targets import product
 
@@ -78,13 +78,13 @@ def entropy(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: 
     return Measure(lambda: product(ops, s.p.p, cost), lambda: cost, -1.0, None, lambda: -1.0)
 
 
-def cross_entropy_between(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001
+def cross_entropy_between(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001 - the same
     """-Σ p log q."""
     p, cost = s.p.p, 0.0 - logarithm(ops, s.q, s.axis, beside=s.p)
     return Measure(lambda: expected(ops, s.p, cost), lambda: cost + 0.0 * p, 0.0, None, lambda: 0.0)
 
 
-def kl_divergence(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001
+def kl_divergence(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001 - the same
     """Σ p (log p - log q)."""
 
     def terms() -> Array:
@@ -119,7 +119,7 @@ def js_divergence(ops: Any, s: Pair, beta: Array | float) -> Measure:
     )
 
 
-def total_variation(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001
+def total_variation(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # noqa: ARG001 - the same
     """Σ abs(p - q) / 2, with derivative 0 where they are equal."""
     excess = ops.stop_gradient(s.difference)
     one = ops.ones_like(excess)
@@ -325,11 +325,7 @@ def value(
     steady = constant_where_idle(ops, sample_weight)
     present, _, measure = measured(ops, temperature=temperature, where=where, steady=steady, axis=axis, **given)
     heat = steady(masked_temperature(ops, temperature, where, axis)) if squared else None
-    row = total(ops, measure, axis, heat)
-    if sample_weight is not None:  # a weight of 0 has the measure for its derivative, if that is finite
-        row = sample_weight * finite_where(ops, sample_weight == 0, row)
-    one = ops.ones_like(row)
-    return only(ops, present, row), mass_of(ops, one, present, None, sample_weight, mass)
+    return weighted(ops, present, None, total(ops, measure, axis, heat), sample_weight, mass)
 
 
 def is_empty(given: dict[str, Any], axis: int) -> bool:
@@ -413,17 +409,8 @@ def value_and_pullback(
     if is_empty(given, axis):
         return *value(ops, **options, **given), *(nothing_of(ops, given) for _ in by)
     (present, row_of), rules = differentiated(ops, by=by, g=g, g_mass=g_mass, **options, **given)
-    row = row_of()
-    row = row if sample_weight is None else sample_weight * row
-    counted = mass_of(
-        ops, ops.ones_like(row), present_of(ops, given.get("where"), None, axis), None, sample_weight, mass
-    )
-    return only(ops, present, row), counted, *(rules[name]() for name in by)
-
-
-def present_of(ops: Any, where: Array | None, active: Array | None, axis: int) -> Array | None:
-    """The rows that take part."""
-    return both(active, None if where is None else ops.any(where, axis=axis, keepdims=True))
+    results = weighted(ops, present, None, row_of(), sample_weight, mass)
+    return *results, *(rules[name]() for name in by)
 
 
 def differentiated(
@@ -440,14 +427,13 @@ def differentiated(
     **given: Any,
 ) -> tuple[tuple[Array | None, Callable[[], Array]], dict[str, Callable[[], Array]]]:
     """Which rows take part and what they measure, and a rule for each operand that there is a derivative by."""
-    active = active_of(ops, g, sample_weight)
+    active, factor = weighing(ops, g, sample_weight)
     kept = both(given.get("where"), active)
     by_ratio = given["measure"] == "cross_entropy_between" and bool({"q_logits", "temperature"} & set(by))
     present, s, m = measured(
         ops, temperature=temperature, active=active, compare=by_ratio and "p_logits" in given, axis=axis, **given
     )
     heat: Any = masked_temperature(ops, temperature, kept, axis)
-    factor = g if sample_weight is None else g * sample_weight
 
     def of_softmax(side: Side, f: Array) -> Array:
         return spread(ops, finite_only(ops, f), side.p, side.shifted.lead, axis)
@@ -490,8 +476,7 @@ def differentiated(
         steady = constant_where_idle(ops, sample_weight)
         taking_part, _, every = measured(ops, temperature=temperature, steady=steady, axis=axis, **given)
         of_rows = masked_temperature(ops, temperature, given.get("where"), axis) if squared else None
-        found = g * finite_where(ops, sample_weight == 0, total(ops, every, axis, of_rows))
-        return only(ops, taking_part, found if mass == "count" else found + g_mass)
+        return by_weight(ops, taking_part, None, total(ops, every, axis, of_rows), g, g_mass, sample_weight, mass)
 
     return (present, lambda: total(ops, m, axis, heat if squared else None)), {
         "logits": scaled(by_p_logits),
@@ -503,11 +488,6 @@ def differentiated(
         "temperature": by_heat,
         "sample_weight": by_sample_weight,
     }
-
-
-def active_of(ops: Any, g: Array, sample_weight: Array | None) -> Array | None:
-    """Rows of a sample weight other than 0; the cotangent has the dimensions of rows, which a scalar has not."""
-    return None if sample_weight is None else (ops.zeros_like(g) == 0) & (sample_weight != 0)
 
 
 def finite_only(ops: Any, f: Array) -> Array:
@@ -543,7 +523,7 @@ def second_order(
     **given: Any,
 ) -> SecondOrder:
     """The first distribution, and how its derivatives change with log p."""
-    active = active_of(ops, g, sample_weight)
+    active, factor = weighing(ops, g, sample_weight)
     kept = both(given.get("where"), active)
     _, s, m = measured(ops, temperature=temperature, active=active, axis=axis, **given)
     heat: Any = masked_temperature(ops, temperature, kept, axis)
@@ -556,7 +536,6 @@ def second_order(
         nothing = s.p.p == 0
         bent = ops.where(nothing, 0.0, slope / ops.where(nothing, 1.0, s.p.p))
         bent = bent if eps is None else only(ops, (x >= eps) & (x <= 1.0 - eps), bent)
-    factor = g if sample_weight is None else g * sample_weight
     return SecondOrder(s.p, kept, factor, heat, squared, bent)
 
 

@@ -204,13 +204,22 @@ def weighted(
     return only(ops, present, loss), mass_of(ops, ops.ones_like(loss), present, share, sample_weight, mass)
 
 
-def by_weight(ops: Any, r: Rows, loss: Array, g: Array, g_mass: Array, sample_weight: Array, mass: str) -> Array:
+def by_weight(
+    ops: Any,
+    present: Array | None,
+    share: Array | None,
+    loss: Array,
+    g: Array,
+    g_mass: Array,
+    sample_weight: Array,
+    mass: str,
+) -> Array:
     """The derivative of the same by the weight: the loss, and W for the mass; at 0 too, where they are finite."""
     idle = sample_weight == 0
     found = g * finite_where(ops, idle, loss)
     if mass != "count":
-        found = found + g_mass * finite_where(ops, idle, share_of(ops, r, loss))
-    return only(ops, r.present, found)
+        found = found + (g_mass if share is None else g_mass * finite_where(ops, idle, share))
+    return only(ops, present, found)
 
 
 def opposed(ops: Any, r: Rows, axis: int) -> AgainstLabel | Shifted:

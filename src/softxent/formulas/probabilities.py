@@ -140,7 +140,7 @@ def differentiated(
         steady = constant_where_idle(ops, sample_weight)
         every, all_costs = looked_at(ops, steady=steady, axis=axis, **given)
         loss, _ = per_unit(ops, every, Given(all_costs.cost), None, axis)
-        return by_weight(ops, every, loss, g, g_mass, sample_weight, mass)
+        return by_weight(ops, every.present, every.share, loss, g, g_mass, sample_weight, mass)
 
     return (r, c), {**rules, "probs": by_given, "log_probs": by_given, "sample_weight": by_sample_weight}
 
