@@ -754,19 +754,43 @@ def test_fenchel_young_loss_of_sparsemax(backend: Backend) -> None:
     xp = backend.xp
     x, labels, soft = backend.array(SMALL), backend.array(LABELS[:3]), backend.array(SOFT[:3])
     own: dict[str, Any] = {"mapping": sparsemax, "regulariser": lambda p: xp.sum(p * p, axis=-1) * 0.5}
+
+    def expected_by(target: Any) -> Any:
+        return backend.numpy(grad(sparsemax_loss)(x, target))
+
     for target in (labels,) if backend.library == "jax" else (labels, soft):
         found = backend.call(fenchel_young_loss, x, target, **own, reduction="none")
         expected = backend.numpy(backend.call(sparsemax_loss, x, target, reduction="none"))
         np.testing.assert_allclose(backend.numpy(found), expected, rtol=1e-6, atol=1e-6)
         if backend.autodiff:
             (by,) = gradients(backend, lambda x, target=target: fenchel_young_loss(x, target, **own), x)
-            np.testing.assert_allclose(by, backend.numpy(grad(sparsemax_loss)(x, target)), rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(by, expected_by(target), rtol=1e-6, atol=1e-7)
+        loss, by = backend.call(value_and_grad(fenchel_young_loss), x, target, **own)
+        np.testing.assert_allclose(backend.numpy(loss), expected.mean(), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(backend.numpy(by), expected_by(target), rtol=1e-6, atol=1e-7)
     ignored = backend.array([2, -1, 2], "int32")
     weights = backend.array([1.0, 3.0, 0.5], "float32")
     options = {"ignore_index": -1, "sample_weight": weights}
     found = backend.call(fenchel_young_loss, x, ignored, **own, **options)
     expected = backend.call(sparsemax_loss, x, ignored, **options)
     np.testing.assert_allclose(backend.numpy(found), backend.numpy(expected), rtol=1e-6)
+    every = ("logits", "sample_weight")
+    found = backend.call(grad(fenchel_young_loss, every), x, ignored, **own, **options)
+    expected = backend.call(grad(sparsemax_loss, every), x, ignored, **options)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(backend.numpy(one), backend.numpy(other), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("rows", [3, 6000])  # the second is differentiated in closed form
+def test_fenchel_young_loss_by_distributions(backend: Backend, rows: int) -> None:
+    """∇Ω(q) - x, by differentiating what the caller has given."""
+    torch = backend.xp
+    generator = torch.Generator().manual_seed(0)
+    x, q = torch.randn(2, rows, 3, generator=generator)
+    q = torch.softmax(q, -1).requires_grad_()
+    fenchel_young_loss(x, q, mapping=sparsemax, regulariser=lambda p: (p * p).sum(-1) / 2, reduction="sum").backward()
+    torch.testing.assert_close(q.grad, q.detach() - x)
 
 
 @EAGER
@@ -835,6 +859,11 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
         lambda: fenchel_young_loss(X, ROW_LABELS, mapping=None, regulariser=np.sum),  # type: ignore[arg-type]
         TypeError,
         "mapping must be a function of an array of the logits' shape, got None; .*",
+    ),
+    (
+        lambda: hessian_diagonal(fenchel_young_loss)(X, ROW_LABELS, mapping=sparsemax, regulariser=np.sum),
+        TypeError,
+        "hessian_diagonal must be given a function that knows its second derivatives, got fenchel_young_loss, .*",
     ),
     (
         lambda: fenchel_young_loss(X, ROW_LABELS, mapping=sparsemax, regulariser=np.sum),

@@ -3,8 +3,8 @@
 The loss is one call, ``softxent.cross_entropy``, and takes whichever arrays it is given. torch and jax differentiate it
 themselves; NumPy, which cannot, gets the derivative from ``softxent.value_and_grad``. All three start from zero, see
 the same digits in float64 and take the same steps, so what separates their losses in the end is rounding and nothing
-else. Then, beside this file, ``newton.py`` takes the NumPy classifier to an optimum by second derivatives, and
-``calibration.py`` mends one that is too sure of itself.
+else. Then, beside this file, ``newton.py`` takes the NumPy classifier to an optimum by second derivatives,
+``calibration.py`` mends one that is too sure of itself, and ``sparsity.py`` predicts some classes with exactly 0.
 
 Run ``python -m nox -s demo``, or this file where softxent, scikit-learn, rich and matplotlib are installed. NumPy is
 enough; torch and jax join in where they are installed.
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import calibration
 import newton
 import numpy as np
+import sparsity
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -303,18 +304,23 @@ def main() -> str | None:
     calibrated = calibration.calibrate(images, labels)
     console.print(calibration.table_of(calibrated))
 
+    with console.status("the same classifier with sparse predictions"):
+        predictions = sparsity.predict(digits)
+    console.print(sparsity.table_of(predictions, digits.held_out_labels))
+
     OUTPUT.mkdir(exist_ok=True)
     draw(digits, runs, OUTPUT / "digits.png")
     newton.draw(descents, OUTPUT / "newton.png")
     calibration.draw(calibrated, OUTPUT / "calibration.png")
-    for figure in ("digits.png", "newton.png", "calibration.png"):
+    sparsity.draw(digits, predictions, OUTPUT / "sparse.png")
+    for figure in ("digits.png", "newton.png", "calibration.png", "sparse.png"):
         console.print(f"figure: {OUTPUT / figure}", soft_wrap=True, highlight=False)
 
     if min(run.accuracy for run in runs) < LEAST_ACCURACY:
         return f"an accuracy is below {LEAST_ACCURACY}"
     if largest(disagreement_of_losses, runs) > LARGEST_DISAGREEMENT:
         return f"losses differ by more than {LARGEST_DISAGREEMENT}"
-    return newton.fault_of(descents) or calibration.fault_of(calibrated)
+    return newton.fault_of(descents) or calibration.fault_of(calibrated) or sparsity.fault_of(predictions)
 
 
 if __name__ == "__main__":

@@ -356,6 +356,12 @@ class _Function:
                 f"array; {hint}"
             )
             raise TypeError(msg)
+        if by_logits and not hasattr(formula, user):
+            msg = (
+                f"{user} must be given a function that knows its second derivatives, got {f.__name__}, where they are "
+                "those of the mapping; differentiate that, for example with torch.func.jvp or jax.jvp"
+            )
+            raise TypeError(msg)
         signature = inspect.signature(f)
         sources = set().union(*formula.COTANGENTS.values())
         names = tuple(name for name in signature.parameters if name in sources)

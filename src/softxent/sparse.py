@@ -6,17 +6,16 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from softxent import labels as given_labels
-from softxent import layout, reductions
-from softxent.arguments import adopted, cast, floating, integer, mask, number, tristate
-from softxent.calls import Call, remembered
+from softxent import layout
+from softxent.arguments import adopted, adopted_by_name, cast, floating, integer, mask, number, tristate
+from softxent.calls import Call, rechecked, remembered
 from softxent.endings import Loss, SameShape
 from softxent.formulas import entmax as map_formula
 from softxent.formulas import entmax_loss as loss_formula
-from softxent.formulas.loss_rows import mass_of
-from softxent.formulas.participation import only, present_rows
-from softxent.formulas.targets import one_hot, product
+from softxent.formulas import fenchel_young as young_formula
 from softxent.layout import Layout
 from softxent.normalizers import softmax_call
+from softxent.reductions import Reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -339,6 +338,7 @@ def fenchel_young_loss(
     reduction: str = "mean",
     denominator: Any = "weight",
     empty_mean: str = "zero",
+    check: bool | None = None,
     dtype: Any = None,
 ) -> Any:
     """The loss that belongs to a map of your own, p(x) = argmax_p ⟨p, x⟩ - Ω(p): Ω(q) - Ω(p) + ⟨p - q, x⟩.
@@ -360,8 +360,8 @@ def fenchel_young_loss(
         Examples with this label take no part; for class indices. Their logits are 0 for both functions.
     sample_weight : float or array, optional
         What each example weighs: a scalar or the batch shape, sizes equal or 1.
-    reduction, denominator, empty_mean
-        As for :func:`cross_entropy`.
+    reduction, denominator, empty_mean, check
+        As for :func:`cross_entropy`; ``check`` looks at no distributions, which q need not be.
     dtype : dtype or str, optional
         Floating dtype that the logits are cast to before the arithmetic.
 
@@ -384,7 +384,9 @@ def fenchel_young_loss(
     Notes
     -----
     - The derivative by the logits is p(x) - q, without differentiating ``mapping``: where p is the maximum it does not
-      matter how it moves. That is for torch's and jax's automatic differentiation; second derivatives are 0.
+      matter how it moves. Second derivatives, which are those of ``mapping``, are not there: automatic differentiation
+      takes them for 0.
+    - The derivative by distributions is what automatic differentiation makes of ``regulariser``.
     - The loss is not negative, but for rounding, if ``mapping`` is the argmax that belongs to ``regulariser``. It is a
       difference: of a loss much smaller than Ω and ⟨p - q, x⟩ digits are lost.
 
@@ -405,68 +407,20 @@ def fenchel_young_loss(
     ... )
     array([0.0625, 2.5   ])
     """
-    for name, function in (("mapping", mapping), ("regulariser", regulariser)):
-        if not callable(function):
-            msg = (
-                f"{name} must be a function of an array of the logits' shape, got {function!r}; "
-                "pass for example a lambda"
-            )
-            raise TypeError(msg)
-    reductions.check(reduction, denominator, empty_mean)
-    options = {
-        "ignore_index": integer("ignore_index", ignore_index),
-        "sample_weight": number("sample_weight", sample_weight),
-        "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
-    }
-    form, arguments, _, compute, hard = _targets(logits, labels, options, axis, dtype)
-    backend, given = form.backend, arguments["logits"]
-    weight = arguments.get("sample_weight")
-    way = layout.per_example(form, "sample_weight", weight)
-    weight = weight if way is None else way(form, weight)
-    layout.scalar(form, "ignore_index", arguments.get("ignore_index"))
-    layout.scalar(form, "denominator", arguments.get("denominator"))
-    index = arguments.get("ignore_index")
-    if hard:
-        given_labels.check_range(form, labels, arguments, {"sample_weight": way}, check=None)
-        arguments |= given_labels.comparable(form, given, labels, arguments["labels"], index)
-        index = arguments["ignore_index"]
-
-    def rows() -> Any:
-        target = Layout.per_row(form, arguments["labels"]) if hard else form.inward(arguments["labels"])
-        present = present_rows(backend, target, None, index, hard=hard, axis=form.axis)
-        x = only(backend, present, form.inward(backend.astype(given, compute, copy=False)))
-        if hard:
-            q = one_hot(backend, target, index, form.size, form.axis, compute)
-        else:
-            q = only(backend, present, backend.astype(target, compute, copy=False))
-        still = mapping(form.outward(backend.stop_gradient(x)))  # where p is the maximum, how it moves does not matter
-        p = backend.stop_gradient(form.inward(_returned("mapping", still, form.shape)))
-        values = (_returned("regulariser", regulariser(form.outward(part)), form.batch_shape) for part in (q, p))
-        of_q, of_p = (form.row_values(value) for value in values)
-        gained = backend.sum(product(backend, p - q, x), axis=form.axis, keepdims=True)
-        loss = only(backend, present, gained + (of_q - of_p))
-        one = backend.ones_like(loss)
-        mass = mass_of(backend, one, present, None, weight, "count" if denominator == "count" else "weight")
-        if weight is not None:
-            loss = only(backend, weight != 0, loss * weight)
-        if reduction == "none":
-            return form.rows(loss)
-        named = denominator if isinstance(denominator, str) else None
-        reduced = reductions.Reduction(reduction, named, empty_mean)
-        return reduced.value(backend, loss, mass, arguments.get("denominator"), plain=False)
-
-    return backend.quietly(rows)
-
-
-def _returned(name: str, x: Any, shape: tuple[Any, ...]) -> Array:
-    """What a function of the caller's has made, of the shape that it should have."""
-    found = getattr(x, "shape", None)
-    if found is None or not layout.same(tuple(found), shape):
-        came = type(x).__name__ if found is None else f"shape {tuple(found)}"
-        of_what = "one number an example" if name == "regulariser" else "one a logit"
-        msg = f"{name} must return an array of shape {shape}, got {came}; it is {of_what}"
-        raise ValueError(msg)
-    return x
+    return fenchel_young_loss_call(
+        logits,
+        labels,
+        mapping=mapping,
+        regulariser=regulariser,
+        axis=axis,
+        ignore_index=ignore_index,
+        sample_weight=sample_weight,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        check=check,
+        dtype=dtype,
+    ).value()
 
 
 # -- the same calls, ready to be differentiated -----------------------------------------------------------------------
@@ -536,10 +490,9 @@ def _check_one_a_row(form: Layout, alpha: Array) -> None:
 
 def _checked(call: Call) -> Call:
     """A call like an earlier one with its labels looked at."""
-    *static, (_, before) = call.static
-    hard = dict(static)["hard"]
-    in_bounds = hard and given_labels.check_range(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
-    return call if in_bounds == before else call._replace(static=(*static, ("in_bounds", in_bounds)))
+    hard = dict(call.static)["hard"]
+    labels, arguments = call.given["labels"], dict(call.arguments)
+    return rechecked(call, hard and given_labels.check_range(call.form, labels, arguments, {}, check=None))
 
 
 @remembered("logits", "labels", checked=_checked)
@@ -568,8 +521,9 @@ def _loss(
     empty_mean: str,
     check: bool | None,
     dtype: Any,
+    distributions: bool = True,
 ) -> Call:
-    reductions.check(reduction, denominator, empty_mean)
+    chosen = Reduction.chosen(reduction, denominator, empty_mean)
     tristate("check", check)
     numeric = isinstance(alpha, float)
     options = {
@@ -577,7 +531,7 @@ def _loss(
         "ignore_index": integer("ignore_index", ignore_index),
         "sample_weight": number("sample_weight", sample_weight),
         "alpha": None if numeric else alpha,
-        "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
+        "denominator": number("denominator", denominator, low=0.0) if chosen.denominator is None else None,
     }
     form, arguments, given, compute, hard = _targets(logits, labels, options, axis, dtype)
     backend = form.backend
@@ -587,12 +541,11 @@ def _loss(
     if hard:
         ignore = arguments.get("ignore_index")
         arguments |= given_labels.comparable(form, arguments["logits"], labels, arguments["labels"], ignore)
-    elif check:
+    elif check and distributions:
         given_labels.check_distributions(form, arguments, ways, compute)
     _check_alpha(backend, arguments.get("alpha"), check)
     given_labels.check_options(backend, {name: x for name, x in arguments.items() if name == "sample_weight"}, check)
-    named = denominator if isinstance(denominator, str) else None
-    if named == "weight" and reduction in {"mean", "sum_and_weight"}:
+    if chosen.divides_by_weight:
         taking_part = given_labels.rows_taking_part(form, hard=hard)
         given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
     total = arguments.pop("denominator", None)
@@ -605,11 +558,11 @@ def _loss(
         denominator=total,
         ways=tuple(ways.get(name) for name in arguments),
         formula=loss_formula,
-        ending=Loss(reductions.Reduction(reduction, named, empty_mean), plain=plain),
+        ending=Loss(chosen, plain=plain),
         static=(
             ("dtype", compute),
             ("hard", hard),
-            ("mass", "count" if named == "count" else "weight"),
+            ("mass", chosen.mass),
             *((("alpha", alpha),) if numeric else ()),
             ("in_bounds", in_bounds),
         ),
@@ -630,8 +583,7 @@ def _targets(
 ) -> tuple[Layout, dict[str, Any], dict[str, Any], Any, bool]:
     """The layout; what a loss is called with, ready for its formula, and as it came; the dtype; if labels are hard."""
     options = {name: x for name, x in options.items() if x is not None}
-    backend, adopted_arrays = adopted(logits=logits, labels=labels, **options)
-    given = dict(zip(("logits", "labels", *options), adopted_arrays, strict=True))
+    backend, given = adopted_by_name(logits=logits, labels=labels, **options)
     compute, _ = floating(backend, "logits", given["logits"], dtype)
     form = layout.aligned(backend, "logits", given["logits"], axis)
     hard = given_labels.is_hard(form, given["labels"])
@@ -656,9 +608,52 @@ def _check_alpha(backend: Backend, alpha: Any, check: bool | None) -> None:  # n
         given_labels.refuse(backend, "alpha", alpha, good=good, expected="finite and at least 1", hint=hint)
 
 
+def fenchel_young_loss_call(
+    logits: Any, labels: Any, *, mapping: Callable[[Any], Any], regulariser: Callable[[Any], Any], **options: Any
+) -> Call:
+    """A call of fenchel_young_loss: both functions have been called when it is made."""
+    for name, function in (("mapping", mapping), ("regulariser", regulariser)):
+        if not callable(function):
+            msg = (
+                f"{name} must be a function of an array of the logits' shape, got {function!r}; "
+                "pass for example a lambda"
+            )
+            raise TypeError(msg)
+    call = _loss(logits, labels, None, where=None, distributions=False, **options)
+    form, backend, static = call.form, call.form.backend, dict(call.static)
+    if not static["hard"]:
+        names = ("q" if name == "labels" else name for name in call.arguments)
+        call = call._replace(arguments=dict(zip(names, call.arguments.values(), strict=True)))
+
+    def evaluated() -> dict[str, Array]:
+        x, q = young_formula.safe(backend, axis=form.axis, **static, **call.operands)
+        still = mapping(form.outward(backend.stop_gradient(x)))
+        p = backend.stop_gradient(_returned("mapping", still, form.shape))
+        of_p, of_q = (_returned("regulariser", regulariser(y), form.batch_shape) for y in (p, form.outward(q)))
+        return {"p": p, "of_p": backend.stop_gradient(of_p), "of_q": of_q}
+
+    return call._replace(
+        arguments={**call.arguments, **backend.quietly(evaluated)},
+        ways=(*call.ways, form.whole, Layout.per_row, Layout.per_row),
+        formula=young_formula,
+    )
+
+
+def _returned(name: str, x: Any, shape: tuple[Any, ...]) -> Array:
+    """What a function of the caller's has made, of the shape that it should have."""
+    found = getattr(x, "shape", None)
+    if found is None or not layout.same(tuple(found), shape):
+        came = type(x).__name__ if found is None else f"shape {tuple(found)}"
+        of_what = "one number an example" if name == "regulariser" else "one a logit"
+        msg = f"{name} must return an array of shape {shape}, got {came}; it is {of_what}"
+        raise ValueError(msg)
+    return x
+
+
 CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
     entmax: (entmax_call, map_formula),
     entmax_loss: (entmax_loss_call, loss_formula),
+    fenchel_young_loss: (fenchel_young_loss_call, young_formula),
     sparsemax: (sparsemax_call, map_formula),
     sparsemax_loss: (sparsemax_loss_call, loss_formula),
 }

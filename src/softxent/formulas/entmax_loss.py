@@ -15,13 +15,13 @@ of entmax.
 """
 
 from collections.abc import Callable
-from math import inf, nan
+from math import inf
 from typing import Any, NamedTuple
 
 from softxent.formulas import loss_rows
 from softxent.formulas.entmax import Shares, defect, deformed, relative, shares
 from softxent.formulas.logits import masked, masked_temperature
-from softxent.formulas.loss_rows import by_weight, class_of, validated, weighted
+from softxent.formulas.loss_rows import by_weight, class_of, validated, validity_of, weighted
 from softxent.formulas.participation import both, constant_where_idle, only, present_rows, weighing
 from softxent.formulas.targets import divisor, product
 
@@ -93,9 +93,7 @@ def laid_out(
     amount: Any = 1.0
     if hard:
         label, valid = class_of(ops, labels, present, ops.classes(x, axis), in_bounds=in_bounds)
-        if valid is not None:
-            one = ops.full_like(labels, 1.0, dtype=dtype)
-            validity = ops.where(valid if present is None else valid | ~present, one, nan)
+        validity = validity_of(ops, labels, valid, present, dtype)
     else:
         given = ops.astype(labels, dtype, copy=False)
         given = steady(ops.where(present, given, 0.0))

@@ -106,11 +106,6 @@ def laid_out(
     for factor in (weight, alpha):
         a = a if a is None or factor is None else product(ops, a, factor)
 
-    # A label out of range makes its row NaN by a product, so that its derivative is NaN as well.
-    validity = None
-    if valid is not None:
-        one = ops.full_like(labels, 1.0, dtype=dtype)
-        validity = ops.where(valid if present is None else valid | ~present, one, nan)
     return Rows(
         given=raw,
         capped=bounded,
@@ -121,7 +116,7 @@ def laid_out(
         present=present,
         label=label,
         valid=valid,
-        validity=validity,
+        validity=validity_of(ops, labels, valid, present, dtype),
         q=q,
         target=target,
         a=steady(a),
@@ -150,6 +145,14 @@ def class_of(
     valid = None if in_bounds else in_range(ops, labels, size)
     is_class = both(valid, present)
     return labels if is_class is None else ops.where(is_class, labels, ops.zeros_like(labels)), valid
+
+
+def validity_of(ops: Any, labels: Array, valid: Array | None, present: Array | None, dtype: Any) -> Array | None:
+    """1, and NaN for a label out of range: as a factor it makes the row's derivative NaN as well."""
+    if valid is None:
+        return None
+    one = ops.full_like(labels, 1.0, dtype=dtype)
+    return ops.where(valid if present is None else valid | ~present, one, nan)
 
 
 def masses(
