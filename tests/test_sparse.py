@@ -863,7 +863,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: hessian_diagonal(fenchel_young_loss)(X, ROW_LABELS, mapping=sparsemax, regulariser=np.sum),
         TypeError,
-        "hessian_diagonal must be given a function that knows its second derivatives, got fenchel_young_loss, .*",
+        "hessian_diagonal must be given a function whose second derivatives .*, got fenchel_young_loss; .*",
     ),
     (
         lambda: fenchel_young_loss(X, ROW_LABELS, mapping=sparsemax, regulariser=np.sum),

@@ -932,6 +932,7 @@ HERE = {
 }
 ELSEWHERE = {  # files that hold automatic differentiation on torch and jax against exact derivatives
     "test_binary": {"binary_cross_entropy", "binary_focal_loss"},
+    "test_binary_probabilities": {"binary_cross_entropy_from_probs"},
     "test_divergences": {
         f"{measure}{suffix}"
         for measure in ("cross_entropy_between", "entropy", "js_divergence", "kl_divergence", "total_variation")
@@ -939,6 +940,7 @@ ELSEWHERE = {  # files that hold automatic differentiation on torch and jax agai
     },
     "test_elementwise": {"log_sigmoid", "logit", "sigmoid", "softplus"},
     "test_information": {"entr", "rel_entr", "xlog1py", "xlogy"},
+    "test_linear": {"linear_cross_entropy"},
     "test_logspace": {"log1mexp", "logcumsumexp", "logmeanexp", "logsubexp"},
     "test_probabilities": {"cross_entropy_from_probs", "nll_loss"},
     "test_relatives": {"focal_loss", "generalized_cross_entropy", "poly_loss"},

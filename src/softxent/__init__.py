@@ -1,6 +1,6 @@
 """Softmax and cross-entropy, written once against the Python array API standard."""
 
-from softxent.binary import binary_cross_entropy, binary_focal_loss
+from softxent.binary import binary_cross_entropy, binary_cross_entropy_from_probs, binary_focal_loss
 from softxent.categorical import (
     cross_entropy,
     cross_entropy_from_probs,
@@ -23,6 +23,7 @@ from softxent.divergences import (
 )
 from softxent.elementwise import entr, log_sigmoid, logit, rel_entr, sigmoid, softplus, xlog1py, xlogy
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
+from softxent.linear import linear_cross_entropy
 from softxent.logspace import (
     log1mexp,
     logcumsumexp,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "binary_cross_entropy",
+    "binary_cross_entropy_from_probs",
     "binary_focal_loss",
     "cross_entropy",
     "cross_entropy_between",
@@ -62,6 +64,7 @@ __all__ = [
     "js_divergence_from_probs",
     "kl_divergence",
     "kl_divergence_from_probs",
+    "linear_cross_entropy",
     "log1mexp",
     "log_sigmoid",
     "log_softmax",

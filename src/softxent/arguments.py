@@ -44,7 +44,7 @@ def adopted_by_name(**given: Any) -> tuple[Backend, dict[str, Any]]:
 
 _ARRAYS = {
     *("logits", "p_logits", "q_logits", "probs", "p_probs", "q_probs", "log_probs", "x", "labels", "noise"),
-    *("where", "weight", "smoothing_prior", "segment_ids", "cotangent", "vector"),
+    *("features", "bias", "class_weight", "where", "weight", "smoothing_prior", "segment_ids", "cotangent", "vector"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Losses of logits, or probabilities, against binary targets: every element is an example."""
+"""Losses of logits, or of probabilities, against binary targets: every element is an example."""
 
 from __future__ import annotations
 
@@ -90,6 +90,7 @@ def binary_cross_entropy(
     See Also
     --------
     binary_focal_loss : the same with easy examples weighing less.
+    binary_cross_entropy_from_probs : of probabilities.
     cross_entropy : for one class out of several.
 
     Notes
@@ -220,6 +221,97 @@ def binary_focal_loss(
     ).value()
 
 
+def binary_cross_entropy_from_probs(
+    probs: Any,
+    labels: Any,
+    *,
+    eps: Any = None,
+    axis: int | None = -1,
+    where: Any = None,
+    ignore_index: Any = None,
+    weight: Any = None,
+    pos_weight: Any = None,
+    label_smoothing: Any = None,
+    reduction: str = "mean",
+    denominator: Any = "weight",
+    empty_mean: str = "zero",
+    check: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Cross-entropy of probabilities against binary targets, as they are: -y log p - (1 - y) log(1 - p).
+
+    It is what ``sum(nan_to_num(-y * log(p) - (1 - y) * log(1 - p)))`` computes with p = y, namely 0, without hiding
+    what is infinite: 0 · log 0 = 0. From logits use :func:`binary_cross_entropy`, which keeps the digits that
+    probabilities next to 1 have lost.
+
+    Parameters
+    ----------
+    probs : array
+        Probabilities of any shape and real dtype; integers and bool become the library's default floating dtype first.
+    labels : array or number
+        Of exactly the shape of ``probs``; as for :func:`binary_cross_entropy`.
+    eps : float or 0-d array, optional
+        Clip probabilities to ``[eps, 1 - eps]``, with derivative 0 where that changes them. None clips nothing.
+    axis, where, ignore_index, weight, pos_weight, label_smoothing, reduction, denominator, empty_mean, check
+        As for :func:`binary_cross_entropy`.
+    dtype : dtype or str, optional
+        Floating dtype that the probabilities are cast to before the arithmetic.
+
+    Returns
+    -------
+    loss : array
+        As :func:`binary_cross_entropy`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`binary_cross_entropy`.
+
+    See Also
+    --------
+    binary_cross_entropy : of logits; has the notes on targets, weights and what takes no part, which hold here too.
+    cross_entropy_from_probs : for one class out of several.
+
+    Notes
+    -----
+    - Nothing is clipped unasked: p = 0 with target 1 and p = 1 with target 0 cost +inf, and their derivatives are
+      infinite. p = y in {0, 1} costs 0, with derivatives 1 and -1 by p.
+    - A p outside 0 to 1, or NaN, makes its element NaN, value and derivative. ``eps`` clips the former.
+    - Both bounds are exact under ``eps``, also one so small that 1 - eps would be rounded to 1.
+    - Within 4 units in the last place for targets 0 and 1, and 4 u Σ of the absolute values of the terms for others.
+
+    References
+    ----------
+    C. M. Bishop, "Pattern recognition and machine learning", 2006, section 4.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from softxent import binary_cross_entropy_from_probs
+    >>> p, y = np.asarray([0.0, 1.0, 0.25, 0.75]), np.asarray([0, 1, 0, 0])
+    >>> binary_cross_entropy_from_probs(p, y, reduction="none")
+    array([0.        , 0.        , 0.28768207, 1.38629436])
+    >>> binary_cross_entropy_from_probs(np.asarray([0.0]), np.asarray([1]), eps=1e-7)
+    array(16.11809565)
+    """
+    return binary_cross_entropy_from_probs_call(
+        probs,
+        labels,
+        eps=eps,
+        axis=axis,
+        where=where,
+        ignore_index=ignore_index,
+        weight=weight,
+        pos_weight=pos_weight,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+        denominator=denominator,
+        empty_mean=empty_mean,
+        check=check,
+        dtype=dtype,
+    ).value()
+
+
 # -- the same calls, ready to be differentiated -----------------------------------------------------------------------
 
 
@@ -233,7 +325,7 @@ def _checked(call: Call) -> Call:
 @remembered("logits", "labels", checked=_checked)
 def binary_cross_entropy_call(logits: Any, labels: Any, **options: Any) -> Call:
     """A call of binary_cross_entropy, checked and laid out."""
-    return _binary(logits, labels, **options)
+    return _binary("logits", logits, labels, **options)
 
 
 @remembered("logits", "labels", checked=_checked)
@@ -242,11 +334,18 @@ def binary_focal_loss_call(logits: Any, labels: Any, *, gamma: Any, alpha: Any, 
     if gamma is None:
         raise ValueError("gamma must be a number or an array, got None; 0.0 is binary_cross_entropy")
     focal = {"gamma": number("gamma", gamma, low=0.0), "alpha": number("alpha", alpha, low=0.0, high=1.0)}
-    return _binary(logits, labels, **focal, **options)
+    return _binary("logits", logits, labels, **focal, **options)
+
+
+@remembered("probs", "labels", checked=_checked)
+def binary_cross_entropy_from_probs_call(probs: Any, labels: Any, *, eps: Any, **options: Any) -> Call:
+    """A call of binary_cross_entropy_from_probs."""
+    return _binary("probs", probs, labels, eps=number("eps", eps, low=0.0, high=0.5, above=True), **options)
 
 
 def _binary(
-    logits: Any,
+    name: str,
+    x: Any,
     labels: Any,
     *,
     axis: Any,
@@ -260,8 +359,9 @@ def _binary(
     empty_mean: str,
     check: bool | None,
     dtype: Any,
-    **focal: Any,
+    **parameters: Any,
 ) -> Call:
+    """A call of a loss of ``x``, which is called ``name``: logits or probs."""
     chosen = Reduction.chosen(reduction, denominator, empty_mean)
     tristate("check", check)
     options = {
@@ -270,50 +370,50 @@ def _binary(
         "weight": number("weight", weight),
         "pos_weight": number("pos_weight", pos_weight, low=0.0),
         "label_smoothing": number("label_smoothing", label_smoothing, low=0.0, high=1.0),
-        **focal,
+        **parameters,
         "denominator": number("denominator", denominator, low=0.0) if chosen.denominator is None else None,
     }
     options = {name: x for name, x in options.items() if x is not None}
-    backend, given = adopted_by_name(logits=logits, labels=labels, **options)
-    logits = given["logits"]
-    compute, _ = floating(backend, "logits", logits, dtype)
-    form = layout.elements(backend, logits)
-    place = layout.place_along("logits", logits, axis)
-    kind = given_labels.binary_kind(form, given["labels"], given.get("ignore_index"))
+    backend, given = adopted_by_name(**{name: x, "labels": labels, **options})
+    x = given[name]
+    compute, _ = floating(backend, name, x, dtype)
+    form = layout.elements(backend, x)
+    place = layout.place_along(name, x, axis)
+    kind = given_labels.binary_kind(form, given["labels"], given.get("ignore_index"), name)
     cast_options = {
-        name: cast(backend, name, x, compute)
-        for name, x in given.items()
-        if name not in {"logits", "labels", "where", "ignore_index"}
+        option: cast(backend, option, given[option], compute)
+        for option in options
+        if option not in {"where", "ignore_index"}
     }
     arguments = {**given, **cast_options}
     if kind == "number":
-        arguments["labels"] = given["labels"] = backend.scalar(float(labels), logits, compute)
+        arguments["labels"] = given["labels"] = backend.scalar(float(labels), x, compute)
     if isinstance(arguments.get("weight"), float):
-        arguments["weight"] = backend.scalar(arguments["weight"], logits, compute)
+        arguments["weight"] = backend.scalar(arguments["weight"], x, compute)
     if "where" in options:
-        arguments["where"] = mask(backend, logits, arguments["where"])
-    ways = {"logits": form.whole, "labels": form.whole, "ignore_index": None, "denominator": None}
-    for name in ("where", "weight", "pos_weight", "label_smoothing", "gamma", "alpha"):
-        ways[name] = layout.per_element(form, name, arguments.get(name), place if name in _ALONG else None)
-    for name in ("ignore_index", "denominator"):
-        layout.scalar(form, name, arguments.get(name))
+        arguments["where"] = mask(backend, x, arguments["where"])
+    ways = {name: form.whole, "labels": form.whole, "ignore_index": None, "denominator": None, "eps": None}
+    for option in ("where", "weight", "pos_weight", "label_smoothing", "gamma", "alpha"):
+        ways[option] = layout.per_element(form, option, arguments.get(option), place if option in _ALONG else None)
+    for option in ("ignore_index", "denominator", "eps"):
+        layout.scalar(form, option, arguments.get(option))
     in_bounds = given_labels.check_binary(form, labels, arguments, ways, check=check)
     if kind == "integer":
         arguments |= given_labels.widened(backend, labels, arguments["labels"], arguments.get("ignore_index"))
-    given_labels.check_options(backend, cast_options, check)
+    given_labels.check_options(backend, cast_options, check, given_labels.BINARY_BOUNDS)
     if chosen.divides_by_weight:
         given_labels.refuse_negative(
             form, "weight", arguments, ways, partial(formula.taking_part, backend), check=check
         )
     total = arguments.pop("denominator", None)
-    arguments = {name: x for name, x in arguments.items() if x is not None}
+    arguments = {option: value for option, value in arguments.items() if value is not None}
     plain = not {"where", "ignore_index", "weight"} & set(arguments)
     return Call(
         form,
         arguments=arguments,
         given=given,
         denominator=total,
-        ways=tuple(ways[name] for name in arguments),
+        ways=tuple(ways[argument] for argument in arguments),
         formula=formula,
         ending=Loss(chosen, plain=plain),
         static=(
@@ -328,5 +428,6 @@ _ALONG = ("weight", "pos_weight")  # options that may have one value for each pl
 
 CALLS: dict[Callable[..., Any], tuple[Callable[..., Call], Formula]] = {
     binary_cross_entropy: (binary_cross_entropy_call, formula),
+    binary_cross_entropy_from_probs: (binary_cross_entropy_from_probs_call, formula),
     binary_focal_loss: (binary_focal_loss_call, formula),
 }

@@ -27,6 +27,10 @@ _PLAIN = {type(None), int, float, str}  # options that are remembered; bool equa
 class Ending(Protocol):
     """What a public function makes of its formula's results. It holds no arrays: equal ones are compiled once."""
 
+    @property
+    def is_one_value(self) -> bool:
+        """Whether all examples make one number."""
+
     def finish(self, call: Call, results: Any) -> Any:
         """The result that the caller gets from the formula's."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from softxent import labels as given_labels
 from softxent import layout
@@ -10,14 +10,14 @@ from softxent.arguments import adopted_by_name, cast, floating, integer, mask, n
 from softxent.calls import Call, rechecked, remembered
 from softxent.endings import Loss
 from softxent.formulas import cross_entropy as formula
-from softxent.formulas import probabilities
+from softxent.formulas import linear, probabilities
 from softxent.layout import Layout
 from softxent.reductions import Reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from softxent.backends.generic import Formula
+    from softxent.backends.generic import Backend, Formula
 
 Array = Any
 
@@ -645,37 +645,37 @@ def _checked(call: Call) -> Call:
 @remembered("logits", "labels", checked=_checked)
 def cross_entropy_call(logits: Any, labels: Any, **options: Any) -> Call:
     """A call of cross_entropy, checked and laid out, ready to be differentiated."""
-    return _categorical("logits", logits, labels, **options)
+    return categorical("logits", logits, labels, **options)
 
 
 @remembered("logits", "labels", checked=_checked)
 def focal_loss_call(logits: Any, labels: Any, *, gamma: Any, **options: Any) -> Call:
     """A call of focal_loss."""
-    return _categorical("logits", logits, labels, gamma=_needed("gamma", gamma, low=0.0), **options)
+    return categorical("logits", logits, labels, gamma=_needed("gamma", gamma, low=0.0), **options)
 
 
 @remembered("logits", "labels", checked=_checked)
 def poly_loss_call(logits: Any, labels: Any, *, epsilon: Any, **options: Any) -> Call:
     """A call of poly_loss."""
-    return _categorical("logits", logits, labels, epsilon=_needed("epsilon", epsilon), **options)
+    return categorical("logits", logits, labels, epsilon=_needed("epsilon", epsilon), **options)
 
 
 @remembered("logits", "labels", checked=_checked)
 def generalized_cross_entropy_call(logits: Any, labels: Any, *, q: Any, **options: Any) -> Call:
     """A call of generalized_cross_entropy."""
-    return _categorical("logits", logits, labels, q=_needed("q", q, low=0.0, high=1.0, above=True), **options)
+    return categorical("logits", logits, labels, q=_needed("q", q, low=0.0, high=1.0, above=True), **options)
 
 
 @remembered("log_probs", "labels", checked=_checked)
 def nll_loss_call(log_probs: Any, labels: Any, **options: Any) -> Call:
     """A call of nll_loss."""
-    return _categorical("log_probs", log_probs, labels, **options)
+    return categorical("log_probs", log_probs, labels, **options)
 
 
 @remembered("probs", "labels", checked=_checked)
 def cross_entropy_from_probs_call(probs: Any, labels: Any, *, eps: Any, **options: Any) -> Call:
     """A call of cross_entropy_from_probs."""
-    return _categorical("probs", probs, labels, eps=number("eps", eps, low=0.0, high=0.5, above=True), **options)
+    return categorical("probs", probs, labels, eps=number("eps", eps, low=0.0, high=0.5, above=True), **options)
 
 
 def _needed(name: str, value: Any, **bounds: Any) -> Any:
@@ -686,7 +686,15 @@ def _needed(name: str, value: Any, **bounds: Any) -> Any:
     return number(name, value, **bounds)
 
 
-def _categorical(
+class Making(NamedTuple):
+    """How logits that are not given are made of features."""
+
+    beside: dict[str, Any]  # arguments
+    laid_out: Callable[[Backend, dict[str, Any], Any], tuple[Any, Layout]]  # the dtype of the arithmetic; their layout
+    static: tuple[tuple[str, Any], ...]  # options of the formula
+
+
+def categorical(
     name: str,
     x: Any,
     labels: Any,
@@ -708,16 +716,18 @@ def _categorical(
     softcap: Any = None,
     z_loss: Any = None,
     aux: Any = None,
+    making: Making | None = None,
     **parameter: Any,
 ) -> Call:
-    """A call of a loss of ``x``, which is called ``name``: logits, probs or log_probs."""
+    """A call of a loss of ``x``, called ``name``: logits, probs or log_probs; or features, which need a ``making``."""
+    classes, beside = ("weight", {}) if making is None else ("class_weight", making.beside)
     chosen = Reduction.chosen(reduction, denominator, empty_mean)
     wanted = _wanted(aux, z_loss)
     tristate("check", check)
     options = {
         "where": where,
         "ignore_index": integer("ignore_index", ignore_index),
-        "weight": weight,
+        classes: weight,
         "alpha": alpha,
         "sample_weight": number("sample_weight", sample_weight),
         "label_smoothing": number("label_smoothing", label_smoothing, low=0.0, high=1.0),
@@ -729,17 +739,22 @@ def _categorical(
         "denominator": number("denominator", denominator, low=0.0) if chosen.denominator is None else None,
     }
     options = {name: x for name, x in options.items() if x is not None}
-    backend, given = adopted_by_name(**{name: x, "labels": labels, **options})
+    backend, given = adopted_by_name(**{name: x, "labels": labels, **options, **beside})
     x = given[name]
-    compute, _ = floating(backend, name, x, dtype)
-    form = layout.aligned(backend, name, x, axis)
+    if making is None:
+        compute, _ = floating(backend, name, x, dtype)
+        form = layout.aligned(backend, name, x, axis)
+    else:
+        compute, form = making.laid_out(backend, given, dtype)
     hard = given_labels.is_hard(form, given["labels"], name)
     if not hard:
         given_labels.refuse_beside_distributions(ignore_index=given.get("ignore_index"))
     if smoothing_prior is not None and label_smoothing is None:
         msg = "smoothing_prior must come with label_smoothing, got none; pass both"
         raise ValueError(msg)
-    cast_options = {name: cast(backend, name, option, compute) for name, option in given.items() if name in _CAST}
+    cast_options = {
+        name: cast(backend, name, option, compute) for name, option in given.items() if name in _CAST - {*beside}
+    }
     arguments = {**given, **cast_options}
     if isinstance(arguments.get("sample_weight"), float):
         arguments["sample_weight"] = backend.scalar(arguments["sample_weight"], x, compute)
@@ -759,20 +774,21 @@ def _categorical(
         given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
     total = arguments.pop("denominator", None)
     arguments = {name: argument for name, argument in arguments.items() if argument is not None}
-    plain = hard and form.size > 0 and not {"where", "ignore_index", "weight", "sample_weight"} & set(arguments)
+    plain = hard and form.size > 0 and not {"where", "ignore_index", classes, "sample_weight"} & set(arguments)
     return Call(
         form,
         arguments=arguments,
         given=given,
         denominator=total,
         ways=tuple(ways.get(name) for name in arguments),
-        formula=formula if name == "logits" else probabilities,
+        formula=_FORMULAS[name],
         ending=Loss(chosen, wanted, beside=aux is not None, plain=plain),
         static=(
             ("dtype", compute),
             ("hard", hard),
             ("mass", chosen.mass),
-            *((("aux", wanted),) if name == "logits" else ()),
+            *((("aux", wanted),) if name in {"logits", "features"} else ()),
+            *(() if making is None else making.static),
             ("in_bounds", in_bounds),
         ),
         by_products=bool(wanted),
@@ -781,9 +797,17 @@ def _categorical(
     )
 
 
+_FORMULAS: dict[str, Formula] = {
+    "logits": formula,
+    "features": linear.cross_entropy,
+    "probs": probabilities,
+    "log_probs": probabilities,
+}
+
 _CAST = frozenset(
     {
         "weight",
+        "class_weight",
         "alpha",
         "sample_weight",
         "label_smoothing",
@@ -803,6 +827,7 @@ _CAST = frozenset(
 _WAYS: dict[str, Callable[[Layout, str, Any], Any]] = {
     "where": layout.example_or_class_mask,
     "weight": layout.per_class,
+    "class_weight": layout.per_class,
     "alpha": layout.per_class,
     "sample_weight": layout.per_example,
     "label_smoothing": layout.per_example,

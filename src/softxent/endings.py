@@ -16,6 +16,11 @@ Array = Any
 class SameShape(NamedTuple):
     """The formula's one result has the caller's shape."""
 
+    @property
+    def is_one_value(self) -> bool:
+        """Whether all examples make one number."""
+        return False
+
     def finish(self, call: Call, results: Any) -> Any:
         """In the caller's axes."""
         return call.form.outward(results)
@@ -34,6 +39,11 @@ class Rows(NamedTuple):
     dtype: Any
     keepdims: bool = False
     signed: bool = False
+
+    @property
+    def is_one_value(self) -> bool:
+        """Not in general."""
+        return False
 
     def finish(self, call: Call, results: Any) -> Any:
         """In the batch shape."""
@@ -60,6 +70,11 @@ class Loss(NamedTuple):
     aux: tuple[str, ...] = ()
     beside: bool = False  # whether by-products were asked for, be it none of them
     plain: bool = False  # whether every row has the mass 1
+
+    @property
+    def is_one_value(self) -> bool:
+        """A mean or a sum, with nothing beside it."""
+        return self.reduction.kind in {"mean", "sum"} and not self.beside
 
     def finish(self, call: Call, results: Any) -> Any:
         """The reduced loss, and the by-products."""

@@ -8,7 +8,18 @@ from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from softxent import binary, categorical, divergences, elementwise, logspace, normalizers, sampling, sparse, targets
+from softxent import (
+    binary,
+    categorical,
+    divergences,
+    elementwise,
+    linear,
+    logspace,
+    normalizers,
+    sampling,
+    sparse,
+    targets,
+)
 from softxent.arguments import adopted, dtype_name, kind_of
 from softxent.backends import backend_of
 from softxent.layout import same
@@ -29,6 +40,7 @@ _CALLS = (
     | categorical.CALLS
     | divergences.CALLS
     | elementwise.CALLS
+    | linear.CALLS
     | logspace.CALLS
     | normalizers.CALLS
     | sampling.CALLS
@@ -358,8 +370,8 @@ class _Function:
             raise TypeError(msg)
         if by_logits and not hasattr(formula, user):
             msg = (
-                f"{user} must be given a function that knows its second derivatives, got {f.__name__}, where they are "
-                "those of the mapping; differentiate that, for example with torch.func.jvp or jax.jvp"
+                f"{user} must be given a function whose second derivatives are known in closed form, got {f.__name__}; "
+                "differentiate its gradient by the library's own means, for example torch.func.jvp or jax.jvp"
             )
             raise TypeError(msg)
         signature = inspect.signature(f)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,6 @@ from softxent.formulas.targets import equals, in_range
 from softxent.layout import same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from softxent.backends.generic import Backend
     from softxent.layout import Layout
 
@@ -264,10 +263,10 @@ def _out_of_range(form: Layout, value: int, position: tuple[int, ...]) -> str:
 # -- binary targets ---------------------------------------------------------------------------------------------------
 
 
-def binary_kind(form: Layout, labels: Any, ignore_index: Any) -> str:
+def binary_kind(form: Layout, labels: Any, ignore_index: Any, name: str = "logits") -> str:
     """Whether targets are "bool", "integer", "floating" or one "number" for a 0-d logit; their shape is checked."""
     if labels is None or (isinstance(labels, Real) and form.shape):
-        msg = f"labels must be an array of the logits' shape {form.shape}, got {labels!r}; pass one target an element"
+        msg = f"labels must be an array of the {name}' shape {form.shape}, got {labels!r}; pass one target an element"
         raise TypeError(msg)
     kind = "number" if isinstance(labels, Real) else kind_of(labels.dtype)
     if kind == "other":
@@ -278,7 +277,7 @@ def binary_kind(form: Layout, labels: Any, ignore_index: Any) -> str:
         raise TypeError(msg)
     if kind != "number" and not same(tuple(labels.shape), form.shape):
         msg = (
-            f"labels must have the logits' shape {form.shape}, got {tuple(labels.shape)}; nothing is broadcast: "
+            f"labels must have the {name}' shape {form.shape}, got {tuple(labels.shape)}; nothing is broadcast: "
             "reshape or squeeze one of them"
         )
         raise ValueError(msg)
@@ -466,23 +465,42 @@ def refuse_negative(
     raise ValueError(msg)
 
 
-def check_options(backend: Backend, options: dict[str, Any], check: bool | None) -> None:  # noqa: FBT001
-    """With check=True, refuse options whose values are out of their bounds."""
-    if not check:
-        return
-    for name, (expected, is_good) in _BOUNDS.items():
-        option = options.get(name)
-        if option is not None and not isinstance(option, float):
-            good = is_good(option) & backend.isfinite(option)
-            refuse(backend, name, option, good=good, expected=expected, hint="mend it, or drop check=True")
+Bounds = dict[str, tuple[str, Callable[[Array], Array]]]
 
-
-_BOUNDS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+_BOUNDS: Bounds = {
     "weight": ("finite and not negative", lambda w: w >= 0),
+    "class_weight": ("finite and not negative", lambda w: w >= 0),
+    "pos_weight": ("finite and not negative", lambda w: w >= 0),
     "sample_weight": ("finite", lambda s: s == s),  # noqa: PLR0124 - any number will do
     "label_smoothing": ("from 0 to 1", lambda e: (e >= 0) & (e <= 1)),
     "smoothing_prior": ("finite and not negative", lambda u: u >= 0),
     "temperature": ("finite and positive", lambda t: t > 0),
     "softcap": ("finite and positive", lambda c: c > 0),
-    "z_loss": ("finite", lambda z: z == z),  # noqa: PLR0124
+    "z_loss": ("finite", lambda z: z == z),  # noqa: PLR0124 - the same
+    "gamma": ("finite and not negative", lambda g: g >= 0),
+    "alpha": ("finite and not negative", lambda a: a >= 0),
+    "epsilon": ("finite", lambda e: e == e),  # noqa: PLR0124 - the same
+    "q": ("greater than 0 and at most 1", lambda q: (q > 0) & (q <= 1)),
+    "eps": ("greater than 0 and at most 0.5", lambda e: (e > 0) & (2 * e <= 1)),
 }
+BINARY_BOUNDS: Bounds = {  # where weights belong to elements, and α to the two outcomes
+    **_BOUNDS,
+    "weight": _BOUNDS["sample_weight"],
+    "alpha": ("from 0 to 1", lambda a: (a >= 0) & (a <= 1)),
+}
+
+
+def check_options(
+    backend: Backend,
+    options: dict[str, Any],
+    check: bool | None,  # noqa: FBT001 - it is the caller's option
+    bounds: Bounds = _BOUNDS,
+) -> None:
+    """With check=True, refuse options whose values are out of their bounds."""
+    if not check:
+        return
+    for name, (expected, is_good) in bounds.items():
+        option = options.get(name)
+        if option is not None and not isinstance(option, float):
+            good = is_good(option) & backend.isfinite(option)
+            refuse(backend, name, option, good=good, expected=expected, hint="mend it, or drop check=True")

@@ -63,6 +63,8 @@ class Backend(generic.Backend):
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """Block by block; what has one value a row or a logit is written where it belongs."""
+        if getattr(function, "loops", False):
+            return super().evaluate(function, operands, axis=axis, **static)
         if self.private:
             step = self.entries
             wide = next(iter(operands.values())).shape[axis] > WIDE * step
@@ -96,7 +98,7 @@ class Backend(generic.Backend):
         **static: Any,
     ) -> tuple[Array, ...]:
         """Block by block; what rows share, such as the derivative by a class weight, is added up over blocks."""
-        if self.private or not self.writable(operands):
+        if self.private or getattr(function, "loops", False) or not self.writable(operands):
             return super().derived(function, operands, by=by, axis=axis, **static)
         ops = self.of_one_block(None)
         cut, blocks = ops.blocks(operands, axis)
@@ -113,6 +115,35 @@ class Backend(generic.Backend):
             return generic.Backend.derived(ops, function, part, by=by, axis=axis, **static)
 
         return self._walk(part_of, operands, cut, blocks, shared=shared, known=known)
+
+    def over_rows(
+        self,
+        function: Callable[[dict[str, Array]], tuple[Array, ...]],
+        operands: Mapping[str, Array],
+        *,
+        axis: int,
+        count: int,
+        added: Collection[int],
+    ) -> tuple[Array, ...]:
+        """Written where it belongs, and added in place."""
+        if count == 1 or not self.writable(operands):
+            return super().over_rows(function, operands, axis=axis, count=count, added=added)
+        whole: list[Array] = []
+        size, start = next(iter(operands.values())).shape[axis], 0
+        for part in self.parts(operands, axis, count):
+            found = function(part)
+            rows = next(iter(part.values())).shape[axis]
+            for n, x in enumerate(found):
+                is_sum = n - len(found) in added
+                if len(whole) == n:  # the first part
+                    shape = tuple(size if d == axis else m for d, m in enumerate(x.shape))
+                    whole.append(x if is_sum else self.empty(x, shape))
+                elif is_sum:
+                    whole[n] += x
+                if not is_sum:
+                    self.fill(whole[n][_at(axis, slice(start, start + rows))], x)
+            start += rows
+        return tuple(whole)
 
     def _walk(
         self,

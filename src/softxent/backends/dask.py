@@ -55,7 +55,9 @@ class Backend(generic.Backend):
         return None
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
-        """Map the function over blocks of rows."""
+        """Map the function over blocks of rows, unless it cuts them itself."""
+        if getattr(function, "loops", False):
+            return super().evaluate(function, operands, axis=axis, **static)
         arrays = {name: x for name, x in operands.items() if isinstance(x, da.Array)}
         numbers = {name: x for name, x in operands.items() if name not in arrays}
         arrays = _in_step(arrays, axis)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import array_api_compat as compat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 Array = Any
@@ -277,6 +277,37 @@ class Backend:
         if isinstance(results, tuple):
             return tuple(self.moveaxis(result, place, axis) for result in results)
         return self.moveaxis(results, place, axis)
+
+    def over_rows(
+        self,
+        function: Callable[[dict[str, Array]], tuple[Array, ...]],
+        operands: Mapping[str, Array],
+        *,
+        axis: int,
+        count: int,
+        added: Collection[int],
+    ) -> tuple[Array, ...]:
+        """What a function makes of ``count`` parts of the operands along an axis, put together along it.
+
+        The results in ``added``, which are counted from the end, are added up instead.
+        """
+        columns: list[list[Array]] = []
+        for part in self.parts(operands, axis, count):
+            found = function(part)
+            columns = columns or [[] for _ in found]
+            for n, (column, x) in enumerate(zip(columns, found, strict=True), start=-len(found)):
+                if n in added and column:
+                    column[0] = column[0] + x
+                else:
+                    column.append(x)
+        return tuple(column[0] if len(column) == 1 else self.concat(column, axis=axis) for column in columns)
+
+    def parts(self, operands: Mapping[str, Array], axis: int, count: int) -> Iterator[dict[str, Array]]:
+        """Arrays cut into so many parts of nearly the same size."""
+        size = next(iter(operands.values())).shape[axis]
+        for n in range(count):
+            at = (*(slice(None) for _ in range(axis)), slice(n * size // count, (n + 1) * size // count), ...)
+            yield {name: x[at] for name, x in operands.items()}
 
     def summed_to(self, x: Array, operand: Array) -> Array:
         """What an operand that was broadcast gets back: the sum over all that it met, in its dtype."""

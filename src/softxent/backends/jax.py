@@ -13,7 +13,7 @@ import numpy as np
 from softxent.backends import generic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractContextManager
 
     from softxent.backends.generic import Foresee, Formula
@@ -102,6 +102,9 @@ class Backend(generic.Backend):
         form, arguments, given, denominator, *how = call
         arrays, rest = _parted({**arguments, "denominator": denominator})
         if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+            in_parts = getattr(call.formula.value, "loops", False) and not details
+            if in_parts and call.ending.is_one_value and not isinstance(denominator, jax.core.Tracer):
+                return _at_once_by_rule(function, call)
             return function(call, *details)
         by = {name: given[name] for name in (details[0] if details else ())}
         fixed = type(call), form.of_any_batch(_UNWATCHED), tuple(arguments), rest, tuple(by), tuple(how)
@@ -123,6 +126,44 @@ class Backend(generic.Backend):
             return self.evaluate(formula.value, operands, axis=axis, **static)
         options = {**dict(rest), **static, "axis": axis}
         return _by_rule(self, formula, tuple(arrays), options)(*arrays.values())
+
+    def over_rows(
+        self,
+        function: Callable[[dict[str, Array]], tuple[Array, ...]],
+        operands: Mapping[str, Array],
+        *,
+        axis: int,
+        count: int,
+        added: Collection[int],
+    ) -> tuple[Array, ...]:
+        """By a scan, whose parts are all of one size, and those that are left; a derivative computes them again."""
+        size = next(iter(operands.values())).shape[axis]
+        rows = -(-size // count)
+        count = size // rows
+        if count == 1:
+            return super().over_rows(function, operands, axis=axis, count=-(-size // rows), added=added)
+        first = {name: _cut(x, axis, slice(0, rows * count)) for name, x in operands.items()}
+        stacks = {name: _split(x, axis, count) for name, x in first.items()}
+
+        def step(sums: list[Array], part: dict[str, Array]) -> tuple[list[Array], list[Array]]:
+            found = function(part)
+            places = range(-len(found), 0)
+            terms = [x for n, x in zip(places, found, strict=True) if n in added]
+            others = [x for n, x in zip(places, found, strict=True) if n not in added]
+            return [one + x for one, x in zip(sums, terms, strict=True)], others
+
+        shapes = jax.eval_shape(function, {name: x[0] for name, x in stacks.items()})
+        numbers = range(-len(shapes), 0)
+        start = [namespace.zeros(x.shape, x.dtype) for n, x in zip(numbers, shapes, strict=True) if n in added]
+        step = step if self is _UNWATCHED else jax.checkpoint(step)
+        sums, others = jax.lax.scan(step, start, stacks)
+        found = dict(zip([n for n in numbers if n in added], sums, strict=True))
+        found |= zip([n for n in numbers if n not in added], (_joined(x, axis) for x in others), strict=True)
+        if rows * count < size:
+            left = function({name: _cut(x, axis, slice(rows * count, size)) for name, x in operands.items()})
+            for n, x in zip(numbers, left, strict=True):
+                found[n] = found[n] + x if n in added else namespace.concat([found[n], x], axis=axis)
+        return tuple(found[n] for n in numbers)
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """The same for a function of a formula's."""
@@ -202,6 +243,32 @@ def _by_rule(ops: Backend, formula: Formula, names: tuple[str, ...], options: di
     return of
 
 
+def _at_once_by_rule(function: Callable[..., Any], call: Any) -> Any:
+    """A call of one value whose derivatives are made beside it, where asking for them again takes all rows again."""
+    names = tuple(_parted(call.arguments)[0])
+
+    def of_backend(ops: Backend, arrays: tuple[Array, ...]) -> Any:
+        given = dict(zip(names, arrays, strict=True))
+        form = call.form._replace(backend=ops)
+        return call._replace(form=form, arguments={**call.arguments, **given}, given={**call.given, **given})
+
+    @jax.custom_jvp
+    def of(*arrays: Array) -> Any:
+        return function(of_backend(_UNWATCHED, _adopted(arrays)))
+
+    def push(arrays: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        zero = jax.custom_derivatives.SymbolicZero
+        moving = {n: t for n, t in zip(names, tangents, strict=True) if not isinstance(t, zero)}
+        pulled = _twice(lambda ops, *arrays: of_backend(ops, arrays).value_and_pull(tuple(moving)), call.form.backend)
+        value, slopes = pulled(*arrays)
+        products = (namespace.sum(slope * t) for slope, t in zip(slopes, moving.values(), strict=True))
+        return value, sum(products, start=namespace.zeros_like(value)).astype(value.dtype)
+
+    of.defjvp(push, symbolic_zeros=True)
+    arrays = {**call.arguments}
+    return of(*(arrays[name] for name in names))
+
+
 def _pushed_by_rows(
     ops: Backend,
     formula: Any,
@@ -234,20 +301,43 @@ def _pushed_by_rows(
 def _exact(
     ops: Backend, function: Callable[..., Any], names: tuple[str, ...], options: dict[str, Any]
 ) -> Callable[..., Any]:
-    """A function that is computed as if nobody differentiated it, and differentiated as if it had not been."""
+    """A formula's function that is computed as if nobody differentiated it, and differentiated as if it had not."""
+    return _twice(lambda by, *arrays: by.evaluate(function, dict(zip(names, arrays, strict=True)), **options), ops)
 
-    def evaluated(by: Backend, arrays: tuple[Array, ...]) -> Any:
-        return by.evaluate(function, dict(zip(names, arrays, strict=True)), **options)
+
+def _twice(function: Callable[..., Any], ops: Backend) -> Callable[..., Any]:
+    """A function of a backend and arrays, by that which nobody watches; its derivatives by the other."""
 
     @jax.custom_jvp
     def of(*arrays: Array) -> Any:
-        return evaluated(_UNWATCHED, arrays)
+        return function(_UNWATCHED, *_adopted(arrays))
 
     @of.defjvp
     def push(arrays: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Any, Any]:
-        return jax.jvp(lambda *x: evaluated(ops, x), arrays, tangents)
+        return jax.jvp(lambda *x: function(ops, *_adopted(x)), arrays, tangents)
 
     return of
+
+
+def _adopted(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Numbers as they are; jax.jvp hands on NumPy's arrays as neither these nor its own."""
+    return tuple(x if isinstance(x, float) else namespace.asarray(x) for x in arrays)
+
+
+def _cut(x: Array, axis: int, rows: slice) -> Array:
+    return x[(*(slice(None) for _ in range(axis)), rows)]
+
+
+def _split(x: Array, axis: int, count: int) -> Array:
+    """So many parts along an axis, put first."""
+    shape = (*x.shape[:axis], count, x.shape[axis] // count, *x.shape[axis + 1 :])
+    return namespace.moveaxis(namespace.reshape(x, shape), axis, 0)
+
+
+def _joined(x: Array, axis: int) -> Array:
+    """The inverse."""
+    x = namespace.moveaxis(x, 0, axis)
+    return namespace.reshape(x, (*x.shape[:axis], -1, *x.shape[axis + 2 :]))
 
 
 def _parted(operands: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:

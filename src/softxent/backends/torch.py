@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +100,10 @@ class Backend(blocks.Backend):
         return tensors[0].device.type == "cpu" and not recorded and not _transformed(*tensors)
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
-        """Few classes by NumPy, on the same memory."""
-        if not self._is_lent(operands, axis):
+        """Few classes by NumPy, on the same memory; rows in parts unseen by a compiler, which would fuse them again."""
+        if torch.compiler.is_compiling() and getattr(function, "loops", False):
+            return self._unseen(function, operands, axis=axis, **static)
+        if getattr(function, "loops", False) or not self._is_lent(operands, axis):
             return super().evaluate(function, operands, axis=axis, **static)
         with _threads():
             found = _numpy.evaluate(function, _lent(operands), axis=axis, **_lent(static))
@@ -116,11 +119,18 @@ class Backend(blocks.Backend):
         **static: Any,
     ) -> tuple[Array, ...]:
         """The same."""
-        if not self._is_lent(operands, axis):
+        if getattr(function, "loops", False) or not self._is_lent(operands, axis):
             return super().derived(function, operands, by=by, axis=axis, **static)
         with _threads():
             found = _numpy.derived(function, _lent(operands), by=by, axis=axis, **_lent(static))
         return tuple(map(_returned, found))
+
+    def _unseen(self, function: Any, operands: Mapping[str, Any], **static: Any) -> Any:
+        """By one operation of a compiled graph."""
+        tensors = {name: x for name, x in operands.items() if isinstance(x, torch.Tensor)}
+        keywords = {**{name: x for name, x in operands.items() if name not in tensors}, **static}
+        key = _noted(function.__self__.address, function.__name__, tuple(tensors), tuple(keywords.items()))
+        return tuple(_in_parts(list(tensors.values()), key))
 
     def _is_lent(self, operands: Mapping[str, Any], axis: int) -> bool:
         """Whether NumPy, which moves few classes first, is to work on these tensors, and can."""
@@ -193,7 +203,8 @@ class Backend(blocks.Backend):
         """By the formula's own derivatives where any are wanted, unless the call is small or has by-products."""
         tensors = {name: x for name, x in operands.items() if isinstance(x, torch.Tensor)}
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
-        if by_products or not wanted or self._is_small(next(iter(tensors.values()))):
+        small = not getattr(formula.value, "loops", False) and self._is_small(next(iter(tensors.values())))
+        if by_products or not wanted or small:
             return self.evaluate(formula.value, operands, axis=axis, **static)
         numbers = {name: x for name, x in operands.items() if name not in tensors}
         by = () if _transformed(*tensors.values()) else tuple(name for name, x in tensors.items() if x.requires_grad)
@@ -320,7 +331,8 @@ class _Call:
         pushforward = getattr(self.formula, "pushforward", None)
         if pushforward is not None:
             named = {f"t_{name}": t for name, t in tangents.items()}
-            return (self.backend.evaluate(pushforward, {**operands, **named}, **self.keywords),)
+            found = self.backend.evaluate(pushforward, {**operands, **named}, **self.keywords)
+            return found if isinstance(found, tuple) else (found,)
         return tuple(self._of_rows(result, tangents, operands) for result in self.formula.COTANGENTS)
 
     def _of_rows(self, result: str, tangents: dict[str, Array], operands: dict[str, Array]) -> Array:
@@ -396,8 +408,44 @@ class _Rule(_TracedRule):
         return tuple(None if constant else t for constant, t in zip(ctx.constant, found, strict=True))
 
 
+# -- what a compiler is not to see ------------------------------------------------------------------------------------
+
+_NOTED: list[tuple[Any, ...]] = []
+
+
+@torch.compiler.assume_constant_result
+def _noted(address: tuple[str, str], method: str, names: tuple[str, ...], keywords: tuple[tuple[str, Any], ...]) -> int:
+    """A number for a formula's function, the names of its tensors, and its further arguments."""
+    entry = address, method, names, keywords
+    if entry not in _NOTED:
+        _NOTED.append(entry)
+    return _NOTED.index(entry)
+
+
+def _played(key: int, tensors: list[Array], **others: Any) -> list[Array]:
+    (module, name), method, names, keywords = _NOTED[key]
+    function = getattr(getattr(import_module(module), name), method)
+    operands = {**dict(zip(names, tensors, strict=True)), **dict(keywords), **others}
+    found: tuple[Array, ...] = function(_ONE, **operands)
+    return list(found)
+
+
+@torch.library.custom_op("softxent::in_parts", mutates_args=())
+def _in_parts(tensors: list[torch.Tensor], key: int) -> list[torch.Tensor]:
+    """What the function makes of tensors."""
+    return _played(key, tensors)
+
+
+@_in_parts.register_fake
+def _(tensors: list[torch.Tensor], key: int) -> list[torch.Tensor]:
+    """Shapes and dtypes of that, from all rows at once."""
+    return _played(key, tensors, chunk_bytes=2**62)
+
+
+_ONE = Backend(namespace)
+
+
 def backend() -> Backend:
     """The one instance."""
-    ops = Backend(namespace)
-    ops.keep_freed_memory()
-    return ops
+    _ONE.keep_freed_memory()
+    return _ONE
