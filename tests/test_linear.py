@@ -1,4 +1,4 @@
-"""linear_cross_entropy: cross-entropy of logits that are never all there, in value and every derivative.
+"""linear_cross_entropy and its relatives: functions of logits that are never all there, and every derivative.
 
 What is right is cross-entropy of the logits that NumPy makes of features, weights and bias in float64, followed by the
 chain rule: the loss itself is held against exact numbers elsewhere.
@@ -18,7 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matrix import HALVES
 
-from softxent import cross_entropy, grad, hessian_diagonal, hvp, linear_cross_entropy, value_and_grad, vjp
+from softxent import (
+    cross_entropy,
+    entropy,
+    grad,
+    hessian_diagonal,
+    hvp,
+    kl_divergence,
+    linear_cross_entropy,
+    linear_kl_divergence,
+    linear_log_prob,
+    value_and_grad,
+    vjp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,8 +207,8 @@ def test_halves_are_summed_in_float32(backend: Backend, dtype: str) -> None:
         value_and_grad(linear_cross_entropy, BY), x, w, labels, bias=b, chunk_bytes=THREE_ROWS
     )
     assert backend.numpy(loss).dtype == "float32"
-    exact = [np.asarray(backend.numpy(one), dtype="float64") for one in (x, w, b)]
-    expected, by = plainly(*exact, LABELS)
+    wide = [np.asarray(backend.numpy(one), dtype="float64") for one in (x, w, b)]
+    expected, by = plainly(wide[0], wide[1], wide[2], LABELS)
     np.testing.assert_allclose(backend.numpy(loss), expected, rtol=1e-6)
     for one, derivative in zip(BY, derivatives, strict=True):
         got = backend.numpy(derivative)
@@ -317,6 +329,65 @@ def test_jax_vmap(backend: Backend) -> None:
         assert_close(backend, one, plainly(factor * X, W, np.zeros(C), LABELS)[1]["features"])
 
 
+# -- relatives --------------------------------------------------------------------------------------------------------
+
+X2, W2 = RNG.standard_normal((N, 2)), 2.0 * RNG.standard_normal((C, 2))
+PAIRS = ("p_features", "p_weight", "q_features", "q_weight", "q_bias")
+
+
+@pytest.mark.backends("numpy-readonly", "strict-no-x64", "torch", "jax", "dask-classes")
+def test_kl_divergence_of_two_classifiers(backend: Backend) -> None:
+    arrays = [backend.array(one.astype(widest(backend))) for one in (X, W, X2, W2)]
+    b, weights = (backend.array(one.astype(widest(backend))) for one in (B, WEIGHTS))
+    options: dict[str, Any] = {"chunk_bytes": THREE_ROWS, "temperature": 2.0, "scale_by_t2": True}
+    expected, (dp, dq) = value_and_grad(kl_divergence, ("p_logits", "q_logits"))(
+        X @ W.T, X2 @ W2.T + B, temperature=2.0, scale_by_t2=True, reduction="mean", sample_weight=WEIGHTS
+    )
+    exact = (dp @ W, dp.T @ X, dq @ W2, dq.T @ X2, dq.sum(axis=0))
+    found, by = backend.call(
+        value_and_grad(linear_kl_divergence, PAIRS),
+        *arrays,
+        q_bias=b,
+        reduction="mean",
+        sample_weight=weights,
+        **options,
+    )
+    assert_close(backend, found, expected)
+    for one, right in zip(by, exact, strict=True):
+        assert_close(backend, one, right)
+    if backend.autodiff:
+
+        def f(*given: Array) -> Array:
+            p, p_weight, q, q_weight, q_bias = given
+            return linear_kl_divergence(p, p_weight, q, q_weight, q_bias=q_bias, **options)
+
+        for one, right in zip(gradients(backend, f, *arrays, b), exact, strict=True):
+            assert_close(backend, one, right)
+
+
+@pytest.mark.backends("numpy-readonly", "strict-no-x64", "torch", "jax", "dask-classes")
+def test_log_probabilities_and_entropies(backend: Backend) -> None:
+    (x, w, b), labels, _ = on(backend, "plain")
+    options: dict[str, Any] = {"bias": b, "chunk_bytes": THREE_ROWS, "ignore_index": 1, "temperature": 0.5}
+    z, counted = X @ W.T + B, LABELS != 1
+    loss, of_loss = vjp(cross_entropy)(z, LABELS, reduction="none", ignore_index=1, temperature=0.5)
+    spread, of_spread = vjp(entropy)(z, temperature=0.5, where=counted)
+    seed = np.linspace(-1.0, 1.0, N)
+    found, pullback = backend.call(vjp(linear_log_prob), x, w, labels, **options)
+    assert_close(backend, found[0], -loss)
+    assert_close(backend, found[1], spread)
+    exact = (of_spread(2.0 * seed) - of_loss(seed)) @ W
+    seeds = tuple(backend.array(one.astype(widest(backend))) for one in (seed, 2.0 * seed))
+    assert_close(backend, backend.call(pullback, seeds), exact)
+    if backend.autodiff:
+
+        def f(x: Array) -> Array:
+            log_prob, of_row = linear_log_prob(x, w, labels, **options)
+            return log_prob + 2.0 * of_row
+
+        assert_close(backend, gradients(backend, f, x, cotangent=seed)[0], exact)
+
+
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -330,7 +401,7 @@ def peak(rows: int, classes: int) -> int:
     try:
         _, by = both(x, w, labels, chunk_bytes=2**20)
         most: int = tracemalloc.get_traced_memory()[1]
-        return most - sum(one.nbytes for one in by) - w.nbytes
+        return int(most - sum(one.nbytes for one in by) - w.nbytes)
     finally:
         tracemalloc.stop()
 
@@ -376,6 +447,19 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: linear_cross_entropy(np.asarray(1.0), W, 0), ValueError, "features must have an axis of features, .*"),
     (lambda: linear_cross_entropy([[1.0]], W, LABELS), TypeError, "features must be an array, got list; .*"),
     (lambda: linear_cross_entropy(X, None, LABELS), TypeError, "weight must be an array, got None; .*"),
+    (lambda: linear_log_prob(X, W, SOFT), TypeError, "labels must be class indices, .* got distributions; .*"),
+    (lambda: value_and_grad(linear_log_prob), TypeError, "value_and_grad must be given a function of one value, .*"),
+    (
+        lambda: linear_kl_divergence(X, W, X2, W2[:3]),
+        ValueError,
+        r"q_features and q_weight must make logits .* \(7, 4\), got \(7, 3\); .*",
+    ),
+    (lambda: linear_kl_divergence(X, W, X2, None), TypeError, "q_weight must be an array, got None; .*"),
+    (
+        lambda: linear_kl_divergence(X, W, X2, W2, scale_by_t2=True),
+        ValueError,
+        "scale_by_t2 must come with temperature, got none; .*",
+    ),
     (
         lambda: hessian_diagonal(linear_cross_entropy)(X, W, LABELS),
         TypeError,

@@ -940,7 +940,7 @@ ELSEWHERE = {  # files that hold automatic differentiation on torch and jax agai
     },
     "test_elementwise": {"log_sigmoid", "logit", "sigmoid", "softplus"},
     "test_information": {"entr", "rel_entr", "xlog1py", "xlogy"},
-    "test_linear": {"linear_cross_entropy"},
+    "test_linear": {"linear_cross_entropy", "linear_kl_divergence", "linear_log_prob"},
     "test_logspace": {"log1mexp", "logcumsumexp", "logmeanexp", "logsubexp"},
     "test_probabilities": {"cross_entropy_from_probs", "nll_loss"},
     "test_relatives": {"focal_loss", "generalized_cross_entropy", "poly_loss"},

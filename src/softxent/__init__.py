@@ -23,7 +23,7 @@ from softxent.divergences import (
 )
 from softxent.elementwise import entr, log_sigmoid, logit, rel_entr, sigmoid, softplus, xlog1py, xlogy
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
-from softxent.linear import linear_cross_entropy
+from softxent.linear import linear_cross_entropy, linear_kl_divergence, linear_log_prob
 from softxent.logspace import (
     log1mexp,
     logcumsumexp,
@@ -65,6 +65,8 @@ __all__ = [
     "kl_divergence",
     "kl_divergence_from_probs",
     "linear_cross_entropy",
+    "linear_kl_divergence",
+    "linear_log_prob",
     "log1mexp",
     "log_sigmoid",
     "log_softmax",

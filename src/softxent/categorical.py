@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from softxent import labels as given_labels
 from softxent import layout
@@ -11,13 +11,13 @@ from softxent.calls import Call, rechecked, remembered
 from softxent.endings import Loss
 from softxent.formulas import cross_entropy as formula
 from softxent.formulas import linear, probabilities
-from softxent.layout import Layout
+from softxent.layout import Layout, Making
 from softxent.reductions import Reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from softxent.backends.generic import Backend, Formula
+    from softxent.backends.generic import Formula
 
 Array = Any
 
@@ -684,14 +684,6 @@ def _needed(name: str, value: Any, **bounds: Any) -> Any:
         msg = f"{name} must be a number or an array, got None; without it there is cross_entropy"
         raise ValueError(msg)
     return number(name, value, **bounds)
-
-
-class Making(NamedTuple):
-    """How logits that are not given are made of features."""
-
-    beside: dict[str, Any]  # arguments
-    laid_out: Callable[[Backend, dict[str, Any], Any], tuple[Any, Layout]]  # the dtype of the arithmetic; their layout
-    static: tuple[tuple[str, Any], ...]  # options of the formula
 
 
 def categorical(

@@ -7,10 +7,10 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from softxent import labels as given_labels
-from softxent import layout, reductions
+from softxent import layout
 from softxent.arguments import (
     HALVES,
-    adopted,
+    adopted_by_name,
     cast,
     dtype_name,
     flag,
@@ -24,14 +24,16 @@ from softxent.backends import backend_of
 from softxent.calls import Call, remembered
 from softxent.endings import Loss
 from softxent.formulas import divergences as formula
+from softxent.formulas import linear
 from softxent.formulas.participation import both
 from softxent.layout import same
+from softxent.reductions import Reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from softxent.backends.generic import Formula
-    from softxent.layout import Layout
+    from softxent.layout import Layout, Making
 
 Array = Any
 
@@ -1005,37 +1007,43 @@ def _mixing(beta: Any) -> Any:
 
 def _scaled(measure: str, p_logits: Any, q_logits: Any, *, scale_by_t2: Any, **options: Any) -> Call:
     """A call of logits, whose measure may be scaled."""
-    if flag("scale_by_t2", scale_by_t2) and options["temperature"] is None:
+    power = power_of_temperature(scale_by_t2, options["temperature"])
+    return _of_two_logits(p_logits, q_logits, measure=measure, power=power, **options)
+
+
+def power_of_temperature(scale_by_t2: Any, temperature: Any) -> int:
+    """What the measure is scaled by: a number, since calls with a bool are not remembered."""
+    if flag("scale_by_t2", scale_by_t2) and temperature is None:
         msg = "scale_by_t2 must come with temperature, got none; pass both"
         raise ValueError(msg)
-    power = 2 if scale_by_t2 else 0  # a number, since calls with a bool are not remembered
-    return _of_two_logits(p_logits, q_logits, measure=measure, power=power, **options)
+    return 2 if scale_by_t2 else 0
 
 
 @remembered("logits")
 def _of_logits(logits: Any, **options: Any) -> Call:
-    return _measuring({"logits": logits}, **options)
+    return measuring({"logits": logits}, **options)
 
 
 @remembered("p_logits", "q_logits")
 def _of_two_logits(p_logits: Any, q_logits: Any, **options: Any) -> Call:
-    return _measuring({"p_logits": p_logits, "q_logits": q_logits}, **options)
+    return measuring({"p_logits": p_logits, "q_logits": q_logits}, **options)
 
 
 @remembered("probs")
 def _of_probs(probs: Any, **options: Any) -> Call:
-    return _measuring({"probs": probs}, **options)
+    return measuring({"probs": probs}, **options)
 
 
 @remembered("p_probs", "q_probs")
 def _of_two_probs(p_probs: Any, q_probs: Any, **options: Any) -> Call:
-    return _measuring({"p_probs": p_probs, "q_probs": q_probs}, **options)
+    return measuring({"p_probs": p_probs, "q_probs": q_probs}, **options)
 
 
-def _measuring(
+def measuring(
     arrays: dict[str, Any],
     *,
     measure: str,
+    making: Making | None = None,
     axis: Any,
     where: Any,
     sample_weight: Any,
@@ -1049,8 +1057,8 @@ def _measuring(
     beta: Any = None,
     eps: Any = None,
 ) -> Call:
-    """A call of the measure of that name, of one or two arrays."""
-    reductions.check(reduction, denominator, empty_mean)
+    """A call of the measure of that name, of one or two arrays; or of features, which need a ``making``."""
+    chosen = Reduction.chosen(reduction, denominator, empty_mean)
     tristate("check", check)
     options = {
         "where": where,
@@ -1058,19 +1066,18 @@ def _measuring(
         "temperature": number("temperature", temperature, low=0.0, above=True),
         "beta": beta,
         "eps": number("eps", eps, low=0.0, high=0.5, above=True),
-        "denominator": None if isinstance(denominator, str) else number("denominator", denominator, low=0.0),
+        "denominator": number("denominator", denominator, low=0.0) if chosen.denominator is None else None,
     }
     options = {name: x for name, x in options.items() if x is not None}
     arrays = {name: _array(name, x) for name, x in arrays.items()}
-    backend, adopted_arrays = adopted(**arrays, **options)
-    given = dict(zip((*arrays, *options), adopted_arrays, strict=True))
+    backend, given = adopted_by_name(**arrays, **options)
     (name, x), *others = ((name, given[name]) for name in arrays)
-    compute, _ = jointly_floating(backend, {name: given[name] for name in arrays}, dtype)
-    form = layout.aligned(backend, name, x, axis)
-    for other, y in others:
-        if not same(tuple(y.shape), form.shape):
-            msg = f"{other} must have the shape of {name}, {form.shape}, got {tuple(y.shape)}; nothing is broadcast"
-            raise ValueError(msg)
+    if making is None:
+        compute, _ = jointly_floating(backend, {name: given[name] for name in arrays}, dtype)
+        form = layout.aligned(backend, name, x, axis)
+        _check_shapes(form, name, others)
+    else:
+        compute, form = making.laid_out(backend, given, dtype)
     cast_options = {name: cast(backend, name, given[name], compute) for name in options if name != "where"}
     arguments = {**given, **cast_options}
     if isinstance(arguments.get("sample_weight"), float):
@@ -1079,13 +1086,12 @@ def _measuring(
         arguments["where"] = mask(backend, x, arguments["where"])
     if power:
         layout.per_example(form, "temperature", arguments["temperature"])
-    ways: dict[str, Any] = dict.fromkeys(arrays, form.whole)
+    ways: dict[str, Any] = dict.fromkeys(arrays, form.whole if making is None else None)
     ways |= {option: way(form, option, arguments[option]) for option, way in _WAYS.items() if option in options}
-    named = denominator if isinstance(denominator, str) else None
     given_labels.check_options(backend, cast_options, check)
     if check:
         _check(form, arguments, ways, [name for name in arrays if "probs" in name])
-    if named == "weight" and reduction in {"mean", "sum_and_weight"}:
+    if chosen.divides_by_weight:
         taking_part = partial(_taking_part, form)
         given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
     total = arguments.pop("denominator", None)
@@ -1095,17 +1101,23 @@ def _measuring(
         given=given,
         denominator=total,
         ways=tuple(ways[one] for one in arguments),
-        formula=formula,
-        ending=Loss(
-            reductions.Reduction(reduction, named, empty_mean), plain=not {"where", "sample_weight"} & set(arguments)
-        ),
+        formula=formula if making is None else linear.kl_divergence,
+        ending=Loss(chosen, plain=not {"where", "sample_weight"} & set(arguments)),
         static=(
             ("measure", measure),
             ("dtype", compute),
-            ("mass", "count" if named == "count" else "weight"),
+            ("mass", chosen.mass),
             ("squared", bool(power)),
+            *(() if making is None else making.static),
         ),
     )
+
+
+def _check_shapes(form: Layout, name: str, others: list[tuple[str, Any]]) -> None:
+    for other, y in others:
+        if not same(tuple(y.shape), form.shape):
+            msg = f"{other} must have the shape of {name}, {form.shape}, got {tuple(y.shape)}; nothing is broadcast"
+            raise ValueError(msg)
 
 
 def _array(name: str, x: Any) -> Any:

@@ -63,6 +63,26 @@ class Rows(NamedTuple):
         return (form.number(form.backend.scalar(1.0, call.arguments[call.like], self.dtype)),)
 
 
+class Columns(NamedTuple):
+    """Several values a row, each with a derivative."""
+
+    @property
+    def is_one_value(self) -> bool:
+        """Never."""
+        return False
+
+    def finish(self, call: Call, results: Any) -> Any:
+        """In the batch shape."""
+        return tuple(call.form.rows(part) for part in results)
+
+    def start(self, call: Call, _: Callable[[], Any], cotangent: Any) -> tuple[Array, ...]:
+        """One for each."""
+        return tuple(call.form.row_values(part) for part in cotangent)
+
+    def foresee(self, _: Call, by: tuple[str, ...]) -> None:
+        """Nothing is known before."""
+
+
 class Loss(NamedTuple):
     """One loss a row and its mass, which are reduced; further results are by-products."""
 

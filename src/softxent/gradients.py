@@ -357,15 +357,16 @@ class _Function:
         if known is None:
             raise TypeError(_stranger(f, given, user))
         call, formula = known
-        if of_one_value and not hasattr(formula, "value_and_pullback"):
+        several = len(formula.COTANGENTS) > 1 and "g_mass" not in formula.COTANGENTS
+        if of_one_value and (several or not hasattr(formula, "value_and_pullback")):
             hint = (
                 "losses, logsumexp and functions of each element have second derivatives"
                 if user in {"hvp", "hessian_diagonal"}
                 else f"pass a cotangent to vjp({f.__name__})"
             )
             msg = (
-                f"{user} must be given a function of one value, or one a row, got {f.__name__}, which returns an "
-                f"array; {hint}"
+                f"{user} must be given a function of one value, or one a row, got {f.__name__}, which returns "
+                f"{'several' if several else 'an array'}; {hint}"
             )
             raise TypeError(msg)
         if by_logits and not hasattr(formula, user):

@@ -154,6 +154,14 @@ class Layout(NamedTuple):
 Way = Callable[[Layout, Array], Array]  # how an argument becomes what formulas see
 
 
+class Making(NamedTuple):
+    """How logits that are not given are made of features."""
+
+    beside: dict[str, Any]  # arguments
+    laid_out: Callable[[Any, dict[str, Any], Any], tuple[Any, Layout]]  # the dtype of the arithmetic; their layout
+    static: tuple[tuple[str, Any], ...]  # options of the formula
+
+
 def aligned(backend: Backend, name: str, x: Array, axis: Any) -> Layout:
     """Where the classes of ``x`` lie, by the caller's ``axis``: an int, a tuple of ints, or None for all axes."""
     ndim = len(x.shape)

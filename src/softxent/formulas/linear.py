@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from softxent.formulas import cross_entropy as cross_entropy_formula
 from softxent.formulas import divergences as divergences_formula
+from softxent.formulas import log_probability as log_probability_formula
 
 Array = Any
 
@@ -49,6 +50,8 @@ class Linear:
             seed: {here for name in sources for here in ours.get(name, (name,))}
             for seed, sources in of.COTANGENTS.items()
         }
+        if hasattr(of, "masses"):
+            self.masses = self._masses
 
     @in_parts
     def value(self, ops: Any, **given: Any) -> tuple[Array, ...]:
@@ -60,7 +63,7 @@ class Linear:
         return self.rows(ops, **given).walk(of_part)
 
     @in_parts
-    def masses(self, ops: Any, *, chunk_bytes: int, **given: Any) -> Array:  # noqa: ARG002 - there are no logits
+    def _masses(self, ops: Any, *, chunk_bytes: int, **given: Any) -> Array:  # noqa: ARG002 - there are no logits
         """What each row counts for in a mean."""
         return self.of.masses(ops, **self.others(given))
 
@@ -222,6 +225,7 @@ class Rows(NamedTuple):
 cross_entropy = Linear(
     "cross_entropy", cross_entropy_formula, {"logits": Head("features", "weight", "bias")}, {"weight": "class_weight"}
 )
+log_probability = Linear("log_probability", log_probability_formula, {"logits": Head("features", "weight", "bias")})
 kl_divergence = Linear(
     "kl_divergence",
     divergences_formula,
