@@ -71,11 +71,13 @@ def tests(session: nox.Session) -> None:
     # jax fixes the width of its integers and floats at import, so its narrow mode needs a process of its own. Given
     # arguments may select nothing there (exit 5); the whole matrix comes last and has the last word.
     if "--backend" not in session.posargs:
-        # Laws and derivatives do not depend on the width, and what follows tries them on float32 too.
+        # Laws and derivatives do not depend on the width, and what follows tries them on float32 too; of jax's own
+        # transforms test_jax has enough here.
         others = [
             f"--ignore={path}" for path in ("tests/property", *map(str, sorted(Path("tests").glob("test_gradients*"))))
         ]
-        session.run(*pytest, "--backend", "jax", *others, env=X64_OFF, success_codes=[0, 5] if session.posargs else [0])
+        narrow = ("--narrow", "--backend", "jax", *others)
+        session.run(*pytest, *narrow, env=X64_OFF, success_codes=[0, 5] if session.posargs else [0])
     session.run(*pytest, env=X64_ON)
 
 

@@ -13,7 +13,7 @@ from matrix import HALVES, Backend, numpy_dtype
 from ulps import error, exactly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Array = Any
 NumPy = np.ndarray[Any, Any]
@@ -62,6 +62,22 @@ def call(backend: Backend, function: Callable[..., Any], *arrays: Any, **options
     given = {name: value for name, value in options.items() if backend.owns(value)}
     static = {name: value for name, value in options.items() if name not in given}
     return backend.compiled(lambda arrays, given: function(*arrays, **given, **static))(arrays, given)
+
+
+def calls(
+    backend: Backend, function: Callable[..., Any], *arrays: Array, each: Sequence[dict[str, Any]], **options: Any
+) -> list[Any]:
+    """The same call once with each of these further options: on jax one compiled function, which shares what is alike.
+
+    The further options are no arrays, and no label is checked on jax.
+    """
+    if backend.autodiff != "jax":
+        return [backend.call(function, *arrays, **options, **more) for more in each]
+    given = {name: value for name, value in options.items() if backend.owns(value)}
+    static = {name: value for name, value in options.items() if name not in given}
+    together = backend.compiled(lambda arrays, given: [function(*arrays, **given, **static, **more) for more in each])
+    results: list[Any] = together(arrays, given)
+    return results
 
 
 def gradients(

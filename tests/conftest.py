@@ -4,7 +4,8 @@ A test that takes `backend` runs once on every selected member of `matrix.MEMBER
 it); with `dtype` or `int_dtype` beside it, once for every dtype of that kind the backend has. The marker
 `backends("torch", "jax")` restricts a test to members or libraries, `dtypes("float32")` to dtypes. What does not
 apply is not collected, so nothing is reported as skipped. `backends` (plural) is the list of all selected members, for
-tests that draw once and loop.
+tests that draw once and loop. `--narrow` leaves out what a run with jax's 64-bit numbers has and one without them does
+not need again: what takes no `backend`, what torch and jax alone have, and what the marker `any_width` says.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("backends")
     group.addoption("--backend", action="append", metavar="NAME", help="run on this backend only (repeatable)")
     group.addoption("--require-all", action="store_true", help="a missing library is an error")
+    group.addoption("--narrow", action="store_true", help="only what the width of a library's numbers may change")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backends(*names): members or libraries of the backend matrix to run on")
     config.addinivalue_line("markers", "dtypes(*names): dtypes to run with")
+    config.addinivalue_line("markers", "any_width: float32 throughout, left out by --narrow")
     names: list[str] = config.getoption("--backend") or list(MEMBERS)
     unknown = sorted(set(names) - set(MEMBERS))
     if unknown:
@@ -104,14 +107,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(names, cases, indirect=["backend"])
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    def empty(item: pytest.Item) -> bool:
-        spec = getattr(item, "callspec", None)
-        return spec is not None and "backend" in spec.params and spec.params["backend"] is None
+def _any_width(item: pytest.Item) -> bool:
+    """Laws, automatic differentiation, long tables of values in float32: the width of numbers leaves them alone."""
+    marker = item.get_closest_marker("backends")
+    spec = getattr(item, "callspec", None)
+    if spec is None or "backend" not in spec.params or item.get_closest_marker("any_width") is not None:
+        return True
+    return marker is not None and {*marker.args} == {"torch", "jax"}
 
-    gone = [item for item in items if empty(item)]
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def left_out(item: pytest.Item) -> bool:
+        spec = getattr(item, "callspec", None)
+        empty = spec is not None and "backend" in spec.params and spec.params["backend"] is None
+        return empty or (config.getoption("--narrow") and _any_width(item))
+
+    gone = [item for item in items if left_out(item)]
     if gone:
-        items[:] = [item for item in items if not empty(item)]
+        kept = {*items} - {*gone}
+        items[:] = [item for item in items if item in kept]
         config.hook.pytest_deselected(items=gone)
 
 

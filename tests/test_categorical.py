@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import oracle
 import pytest
-from checks import assert_equal, assert_exact, assert_near, call, default_float, gradients, hessian
+from checks import assert_equal, assert_exact, assert_near, call, calls, default_float, gradients, hessian
 from matrix import HALVES, Backend
 
 from softxent import cross_entropy, one_hot, smooth_labels
@@ -177,13 +177,12 @@ def test_empty_inputs(backend: Backend, shape: tuple[int, ...]) -> None:
     for labels in (y, q):
         assert_exact(backend, rows(backend, x, labels), np.zeros(shape[:-1]))
         assert_exact(backend, rows(backend, x, labels, label_smoothing=0.5, z_loss=1.0), np.zeros(shape[:-1]))
-        for denominator in ("weight", "count", "all", 4.0):
-            assert_exact(backend, call(backend, cross_entropy, x, labels, denominator=denominator), 0.0)
-        assert_exact(backend, call(backend, cross_entropy, x, labels, empty_mean="nan"), NAN)
-        total, mass = call(backend, cross_entropy, x, labels, reduction="sum_and_weight")
-        assert_exact(backend, total, 0.0)
-        assert_exact(backend, mass, 0.0)
-        _, aux = call(backend, cross_entropy, x, labels, aux=("correct", "lse", "margin"))
+        each: list[dict[str, Any]] = [{"denominator": one} for one in ("weight", "count", "all", 4.0)]
+        each += [{"empty_mean": "nan"}, {"reduction": "sum_and_weight"}, {"aux": ("correct", "lse", "margin")}]
+        *zeros, nothing, (total, mass), (_, aux) = calls(backend, cross_entropy, x, labels, each=each)
+        for zero in (*zeros, total, mass):
+            assert_exact(backend, zero, 0.0)
+        assert_exact(backend, nothing, NAN)
         assert_exact(backend, aux["lse"], np.zeros(shape[:-1]))
         assert_equal(backend, aux["correct"], np.zeros(shape[:-1], dtype=bool))
 
@@ -780,6 +779,7 @@ def exact_with(name: str, *, soft: bool) -> Any:
     return oracle.cross_entropy(X, Q if soft else Y, **OPTIONS[name])
 
 
+@pytest.mark.any_width
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_options(backend: Backend, name: str) -> None:
     given = {option: put(backend, value) for option, value in OPTIONS[name].items()}
@@ -787,10 +787,11 @@ def test_options(backend: Backend, name: str) -> None:
         x, y = both(backend, labels)
         expected = exact_with(name, soft=labels is Q)
         assert_exact(backend, rows(backend, x, y, **given), expected.rows, ulp=24)
-        for denominator in ("weight", "count", "all", 3.0):
-            if denominator == "weight" and name.startswith("negative sample"):
-                continue
-            result = call(backend, cross_entropy, x, y, denominator=denominator, **given)
+        denominators: list[Any] = ["weight", "count", "all", 3.0]
+        if name.startswith("negative sample"):
+            denominators.remove("weight")
+        means = calls(backend, cross_entropy, x, y, each=[{"denominator": one} for one in denominators], **given)
+        for denominator, result in zip(denominators, means, strict=True):
             assert_exact(backend, result, expected.mean(denominator).value, ulp=32)
 
 
@@ -948,35 +949,41 @@ def test_denominators(backend: Backend) -> None:
         "ignore_index": -9,
     }
     total = (2 * 1 + 1 * 3) * LOG2
-    for denominator, below in (("weight", 5.0), ("count", 2.0), ("all", 5.0), (8, 8.0), (0.25, 0.25)):
-        result = call(backend, cross_entropy, x, y, denominator=denominator, **options)
+    kinds: dict[Any, float] = {"weight": 5.0, "count": 2.0, "all": 5.0}
+    numbers: dict[Any, float] = {8: 8.0, 0.25: 0.25}
+    means: list[dict[str, Any]] = [{"denominator": one} for one in (*kinds, *numbers)]
+    pairs: list[dict[str, Any]] = [{"denominator": one, "reduction": "sum_and_weight"} for one in kinds]
+    found = calls(backend, cross_entropy, x, y, each=[*means, *pairs], **options)
+    for result, below in zip(found, (*kinds.values(), *numbers.values()), strict=False):
         assert_exact(backend, result, total / below)
-    for denominator, below in (("weight", 5.0), ("count", 2.0), ("all", 5.0)):
-        got = call(backend, cross_entropy, x, y, denominator=denominator, reduction="sum_and_weight", **options)
-        assert_exact(backend, got[0], total)
-        assert_exact(backend, got[1], below)
+    for pair, below in zip(found[len(means) :], kinds.values(), strict=True):
+        assert_exact(backend, pair[0], total)
+        assert_exact(backend, pair[1], below)
 
 
-@pytest.mark.parametrize("denominator", ["weight", "count", "all"])
+@pytest.mark.any_width
 @pytest.mark.parametrize("name", ["weight", "everything", "sample_weight", "prior restricted"])
-def test_sum_and_weight_adds_up_over_micro_batches(backend: Backend, name: str, denominator: str) -> None:
-    exact = exact_with(name, soft=False).mean(denominator).value
-    above, below = 0.0, 0.0
+def test_sum_and_weight_adds_up_over_micro_batches(backend: Backend, name: str) -> None:
+    kinds = ("weight", "count", "all")
+    each = [{"reduction": "sum_and_weight", "denominator": denominator} for denominator in kinds]
+    above, below = np.zeros(3), np.zeros(3)
     per_example = {option: np.shape(value)[:1] == (4,) for option, value in OPTIONS[name].items()}
     for part in (slice(0, 1), slice(1, 4)):
         options = {
             option: put(backend, np.asarray(value)[part] if per_example[option] else value)
             for option, value in OPTIONS[name].items()
         }
-        x, y = both(backend, Y[part], X[part])
-        pair = call(backend, cross_entropy, x, y, reduction="sum_and_weight", denominator=denominator, **options)
-        above, below = above + float(backend.numpy(pair[0])), below + float(backend.numpy(pair[1]))
-    assert above / below == pytest.approx(float(exact), rel=32 * 2.0**-24)
+        pairs = calls(backend, cross_entropy, *both(backend, Y[part], X[part]), each=each, **options)
+        above += [float(backend.numpy(pair[0])) for pair in pairs]
+        below += [float(backend.numpy(pair[1])) for pair in pairs]
     whole = {option: put(backend, value) for option, value in OPTIONS[name].items()}
     x, y = both(backend)
-    first = call(backend, cross_entropy, x, y, reduction="sum_and_weight", denominator=denominator, **whole)
-    passed = call(backend, cross_entropy, x, y, denominator=first[1], **whole)
-    assert_exact(backend, passed, exact, ulp=32)
+    pairs = calls(backend, cross_entropy, x, y, each=each, **whole)
+    for kind, mean, pair in zip(kinds, above / below, pairs, strict=True):
+        exact = exact_with(name, soft=False).mean(kind).value
+        assert mean == pytest.approx(float(exact), rel=32 * 2.0**-24)
+        passed = call(backend, cross_entropy, x, y, denominator=pair[1], **whole)
+        assert_exact(backend, passed, exact, ulp=32)
 
 
 @pytest.mark.parametrize("denominator", ["weight", "count", "all", 0.0, 0])

@@ -161,6 +161,7 @@ def gap_of(options: str) -> float:
     return 10.0 if options == "temperature" else 4.0
 
 
+@pytest.mark.any_width
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("measure", MEASURES)
 def test_values_and_derivatives(backend: Backend, measure: str, options: str) -> None:
@@ -564,7 +565,7 @@ def test_many_rows(backend: Backend) -> None:
 def test_blocks(backend: Backend, monkeypatch: pytest.MonkeyPatch, measure: str, way: str) -> None:
     """Value and derivatives do not depend on how rows are cut, but for how sums are."""
     rng = np.random.default_rng(0)
-    sides = [backend.array(single(rng.normal(size=(20, 9)))) for _ in names_of(measure)]
+    sides = [backend.array(single(rng.normal(size=(5, 9)))) for _ in names_of(measure)]
     call = value_and_grad(function_of(measure), names_of(measure))
     cut(monkeypatch, backend, RUNNERS["off"])
     whole, slopes = backend.call(call, *sides)

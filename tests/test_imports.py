@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,15 @@ MEMBERS = pytest.mark.backends("numpy-readonly", "strict", "torch", "jax", "dask
 
 def fresh(*statements: str) -> list[str]:
     """What a new interpreter prints last, as JSON."""
+    return printed(*statements)[-1]
+
+
+@cache
+def printed(*statements: str) -> list[list[str]]:
+    """Every line that a new interpreter prints, as JSON."""
     done = subprocess.run([sys.executable, "-c", "\n".join(statements)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_importing_imports_no_array_library() -> None:
@@ -54,11 +60,16 @@ def test_the_line_of_the_readme_prints_an_empty_list() -> None:
     assert fresh(line) == []
 
 
+def arrival(library: str) -> list[list[str]]:
+    """Libraries loaded when an array is there, backends loaded then, and backends loaded after a call with it."""
+    return printed("import softxent", ARRAYS[library], LOADED, BACKENDS, "softxent.softmax(x)", BACKENDS)
+
+
 @MEMBERS
 def test_that_test_can_fail(backend: Backend) -> None:
     """The same check after an import of the library does find it (array-api-strict brings NumPy)."""
     expected = {"array_api_strict": "numpy"}.get(backend.library, backend.library)
-    assert expected in fresh(f"import softxent, {backend.library}", LOADED)
+    assert expected in arrival(backend.library)[0]
 
 
 def test_a_failing_interpreter_is_an_error() -> None:
@@ -78,8 +89,8 @@ def test_a_backend_is_loaded_when_its_array_arrives(backend: Backend) -> None:
 
     Dask's blocks are NumPy's, and torch has NumPy look for the largest entries of its memory.
     """
-    arrival = ("import softxent", ARRAYS[backend.library])
-    assert fresh(*arrival, BACKENDS) == []
+    _, before, after = arrival(backend.library)
+    assert before == []
     own = {
         "array_api_strict": (),
         "dask": ("blocks", "dask", "numpy", "pieces"),
@@ -87,7 +98,7 @@ def test_a_backend_is_loaded_when_its_array_arrives(backend: Backend) -> None:
         "torch": ("blocks", "numpy", "pieces", "torch"),
     }.get(backend.library, (backend.library,))
     expected = sorted(f"softxent.backends.{name}" for name in ("generic", *own))
-    assert fresh(*arrival, "softxent.softmax(x)", BACKENDS) == expected
+    assert after == expected
 
 
 def test_public_names() -> None:

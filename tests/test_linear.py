@@ -344,14 +344,8 @@ def test_kl_divergence_of_two_classifiers(backend: Backend) -> None:
         X @ W.T, X2 @ W2.T + B, temperature=2.0, scale_by_t2=True, reduction="mean", sample_weight=WEIGHTS
     )
     exact = (dp @ W, dp.T @ X, dq @ W2, dq.T @ X2, dq.sum(axis=0))
-    found, by = backend.call(
-        value_and_grad(linear_kl_divergence, PAIRS),
-        *arrays,
-        q_bias=b,
-        reduction="mean",
-        sample_weight=weights,
-        **options,
-    )
+    options |= {"reduction": "mean", "sample_weight": weights}
+    found, by = backend.call(value_and_grad(linear_kl_divergence, PAIRS), *arrays, q_bias=b, **options)
     assert_close(backend, found, expected)
     for one, right in zip(by, exact, strict=True):
         assert_close(backend, one, right)

@@ -204,7 +204,7 @@ def test_no_classes_and_no_dimensions(backend: Backend) -> None:
 @pytest.mark.parametrize("runner", ["blocks", "pieces of rows", "rows, classes first"])
 def test_rows_in_blocks(backend: Backend, runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
-    x, noise = (backend.array(rng.normal(size=(14, 9)).astype("float32")) for _ in range(2))
+    x, noise = (backend.array(rng.normal(size=(5, 9)).astype("float32")) for _ in range(2))
 
     def results() -> list[NumPy]:
         found = []
