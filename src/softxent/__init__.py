@@ -22,6 +22,7 @@ from softxent.divergences import (
     total_variation_from_probs,
 )
 from softxent.elementwise import entr, log_sigmoid, logit, rel_entr, sigmoid, softplus, xlog1py, xlogy
+from softxent.evaluation import Evaluation, evaluate
 from softxent.gradients import grad, hessian_diagonal, hvp, value_and_grad, vjp
 from softxent.linear import linear_cross_entropy, linear_kl_divergence, linear_log_prob
 from softxent.logspace import (
@@ -35,12 +36,17 @@ from softxent.logspace import (
 from softxent.normalizers import log_softmax, logsumexp, softmax, softmin
 from softxent.sampling import gumbel_softmax
 from softxent.sparse import entmax, entmax_loss, fenchel_young_loss, sparsemax, sparsemax_loss
+from softxent.streaming import LogSumExp, LossSum, SoftmaxStatistics
 from softxent.targets import one_hot, smooth_labels
 from softxent.workers import threads
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Evaluation",
+    "LogSumExp",
+    "LossSum",
+    "SoftmaxStatistics",
     "binary_cross_entropy",
     "binary_cross_entropy_from_probs",
     "binary_focal_loss",
@@ -53,6 +59,7 @@ __all__ = [
     "entr",
     "entropy",
     "entropy_from_probs",
+    "evaluate",
     "fenchel_young_loss",
     "focal_loss",
     "generalized_cross_entropy",

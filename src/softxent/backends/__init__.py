@@ -38,7 +38,7 @@ def _find(x: Any) -> Backend | None:
             return _known(library)
     if compat.is_jax_array(x):
         return _known("jax")
-    if isinstance(x, type) or not hasattr(x, "__array_namespace__"):
+    if isinstance(x, type) or not (hasattr(x, "__array_namespace__") or compat.is_cupy_array(x)):
         return None
     namespace = compat.array_namespace(x)
     name = getattr(namespace, "__name__", repr(namespace))

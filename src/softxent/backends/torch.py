@@ -141,6 +141,10 @@ class Backend(blocks.Backend):
         plain = all(type(x) in _PLAIN and x.dtype in _IN_NUMPY for x in tensors)
         return plain and logits.numel() >= self.worth_moving and self.writable(operands)
 
+    def scalar(self, value: Any, like: Array, dtype: Any) -> Array:
+        """Made on the device: a copy from the host would wait for it."""
+        return torch.full((), value, dtype=dtype, device=like.device)
+
     def comparable(self, integers: Array) -> Array:
         """Wide unsigned integers as int64."""
         return integers.to(torch.int64) if integers.dtype in _INCOMPARABLE else integers
@@ -207,7 +211,8 @@ class Backend(blocks.Backend):
         if by_products or not wanted or small:
             return self.evaluate(formula.value, operands, axis=axis, **static)
         numbers = {name: x for name, x in operands.items() if name not in tensors}
-        by = () if _transformed(*tensors.values()) else tuple(name for name, x in tensors.items() if x.requires_grad)
+        unseen = _transformed(*tensors.values()) or next(iter(tensors.values())).device.type != "cpu"
+        by = () if unseen else tuple(name for name, x in tensors.items() if x.requires_grad)
         call = _Call(self, formula, tuple(tensors), {**numbers, **static, "axis": axis}, foresee, by)
         rule = _TracedRule if torch.compiler.is_compiling() else _Rule
         return rule.apply(call, *tensors.values())
@@ -270,7 +275,8 @@ def _is_forward_mode() -> bool:
 class _Call:
     """A formula and what it is run on beside tensors: everything about a call that has no derivative.
 
-    Where the cotangents can be told beforehand, the derivatives come with the value, for one backward pass.
+    Where the cotangents can be told beforehand, the derivatives come with the value, for one backward pass: on the CPU,
+    where that can look at the cotangents that it gets without waiting for a device.
     """
 
     backend: Backend
