@@ -176,6 +176,13 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def accuracy(session: nox.Session) -> None:
+    """Hold every function against its definition and write docs/accuracy.md; fail where a bound is broken."""
+    session.install(".[numpy,torch,jax]", TORCH, *group("bench"))
+    session.run("python", "benchmarks/accuracy.py", *session.posargs)
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """Break the source one line at a time and see the tests notice."""
     session.install(f".[{LIBRARIES}]", TORCH, *group("test"))

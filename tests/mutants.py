@@ -440,6 +440,62 @@ MUTANTS = (
         "recorded = not self.private and any(one.requires_grad for one in tensors)",
         TORCH,
     ),
+    Mutant(
+        "a logarithm of the ratio that cancels",
+        "formulas/divergences.py",
+        "return ops.copysign(ops.maximum(a, b) * rise(ops, -ops.abs(d)), d)",
+        "return a - b + 0.0 * d",
+        ("tests/test_divergences.py",),
+    ),
+    Mutant(
+        "the last step of entmax left out",
+        "formulas/entmax.py",
+        "p = p - s * surplus",
+        "p = p - 0.0 * s * surplus",
+        ("tests/test_sparse.py",),
+    ),
+    Mutant(
+        "entmax without the derivative by its own mean",
+        "formulas/entmax.py",
+        "return g - ops.sum(d.s * g, axis=axis, keepdims=True) / d.total",
+        "return g - 0.0 * ops.sum(d.s * g, axis=axis, keepdims=True) / d.total",
+        ("tests/test_sparse.py",),
+    ),
+    Mutant(
+        "a segment's others summed with its lead",
+        "formulas/segments.py",
+        "t = t - m.each(ops, m.sums(ops, ops.where(s.lead, t, 0.0)))",
+        "t = t - 0.0 * m.each(ops, m.sums(ops, ops.where(s.lead, t, 0.0)))",
+        ("tests/test_segments.py",),
+    ),
+    Mutant(
+        "log(1 - exp(-x)) by one form for all x",
+        "formulas/log_space.py",
+        "small = x < _SMALL",
+        "small = x < 0.0 * _SMALL",
+        ("tests/test_logspace.py",),
+    ),
+    Mutant(
+        "hard samples without the derivatives of soft ones",
+        "formulas/gumbel.py",
+        "choice + (p - ops.stop_gradient(p))",
+        "choice + 0.0 * p",
+        ("tests/test_sampling.py",),
+    ),
+    Mutant(
+        "derivatives by the weights of the last rows alone",
+        "backends/blocks.py",
+        "whole[n] += x",
+        "whole[n] = x",
+        ("tests/test_linear.py",),
+    ),
+    Mutant(
+        "the bias has no derivative",
+        "formulas/linear.py",
+        "head.bias: lambda: ops.sum(flat, axis=0)",
+        "head.bias: lambda: 0.0 * ops.sum(flat, axis=0)",
+        ("tests/test_linear.py",),
+    ),
 )
 
 

@@ -418,7 +418,8 @@ def generalized_cross_entropy(
     Notes
     -----
     - A label on a logit of -inf, or on a class dropped by ``where``, costs 1 / q: the largest loss there is.
-    - Within 4 + g units in the last place, g being the largest difference of logits that matters.
+    - Within 4 + g units in the last place, g being the largest difference of logits that matters; derivatives within
+      q (4 + log(1 / p)) more.
 
     References
     ----------
