@@ -462,10 +462,10 @@ MUTANTS = (
         ("tests/test_sparse.py",),
     ),
     Mutant(
-        "a segment's others summed with its lead",
+        "an id that is none goes unnoticed",
         "formulas/segments.py",
-        "t = t - m.each(ops, m.sums(ops, ops.where(s.lead, t, 0.0)))",
-        "t = t - 0.0 * m.each(ops, m.sums(ops, ops.where(s.lead, t, 0.0)))",
+        "return y if m.valid is None else y * ops.where(ops.all(m.valid), ops.ones_like(y), nan)",
+        "return y",
         ("tests/test_segments.py",),
     ),
     Mutant(
