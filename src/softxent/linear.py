@@ -23,7 +23,7 @@ Array = Any
 
 # What the logits of so many rows at a time may take. Measured on two cores at 2048 rows, 256 features, 16384 classes:
 # a product of fewer rows reads the weights too often, and one of more leaves the cache before the loss has read it.
-CHUNK_BYTES = 2**24
+CHUNK_BYTES = 2**23
 
 
 def linear_cross_entropy(
@@ -72,7 +72,7 @@ def linear_cross_entropy(
     reduction, denominator, empty_mean, aux, check
         As for :func:`cross_entropy`.
     chunk_bytes : int, optional
-        How much memory the logits may take at a time, in bytes; at least one row's are made. 16 MiB by default.
+        How much memory the logits may take at a time, in bytes; at least one row's are made. 8 MiB by default.
     dtype : dtype or str, optional
         Floating dtype of the arithmetic; by default that which features, weight and bias are promoted to, float32 for
         float16 and bfloat16.
@@ -98,8 +98,8 @@ def linear_cross_entropy(
     - Derivatives by features, weight and bias, and by what :func:`cross_entropy` has them by. For a mean or a sum they
       are made beside the value, where the library tells that they are wanted (``value_and_grad``, torch, jax); for
       single losses and higher derivatives the logits are made again.
-    - Memory beside results and derivatives: two arrays of ``chunk_bytes`` and one like ``weight``. Exceptions are
-      derivatives that torch records for ``aux``, and second ones: then all logits are kept.
+    - Memory beside results and derivatives: some arrays of ``chunk_bytes``, and on NumPy one like ``weight``. Where
+      torch records what it differentiates, for ``aux`` and for second derivatives, all logits are kept.
     - float16 and bfloat16 are cast to float32 before the product, so that losses and the derivative by the weight are
       summed in float32. Its error is that of ``features @ weight.T``, which differs between libraries, followed by
       that of :func:`cross_entropy`.
@@ -250,7 +250,7 @@ def linear_kl_divergence(
     where, sample_weight, temperature, scale_by_t2, reduction, denominator, empty_mean, check
         As for :func:`kl_divergence`, with logits of shape ``(..., C)``.
     chunk_bytes : int, optional
-        How much memory the logits of one of the two may take at a time, in bytes. 16 MiB by default.
+        How much memory the logits of one of the two may take at a time, in bytes. 8 MiB by default.
     dtype : dtype or str, optional
         Floating dtype of the arithmetic; by default that which all arrays are promoted to, float32 for halves.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from softxent.backends import generic, pieces
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 Array = Any
 
 WIDE = 4  # blocks that a row may fill before it is taken in pieces
+
+
+class Product(NamedTuple):
+    """Two matrices whose product is to be added to something."""
+
+    left: Array
+    right: Array
 
 
 class Backend(generic.Backend):
@@ -118,7 +125,7 @@ class Backend(generic.Backend):
 
     def over_rows(
         self,
-        function: Callable[[dict[str, Array]], tuple[Array, ...]],
+        function: Callable[[dict[str, Array], Callable[..., Any]], tuple[Any, ...]],
         operands: Mapping[str, Array],
         *,
         axis: int,
@@ -129,9 +136,11 @@ class Backend(generic.Backend):
         if count == 1 or not self.writable(operands):
             return super().over_rows(function, operands, axis=axis, count=count, added=added)
         whole: list[Array] = []
+        multiply: Callable[..., Any] = self.matmul
         size, start = next(iter(operands.values())).shape[axis], 0
         for part in self.parts(operands, axis, count):
-            found = function(part)
+            found = function(part, multiply)
+            multiply = Product  # what there is something to add to
             rows = next(iter(part.values())).shape[axis]
             for n, x in enumerate(found):
                 is_sum = n - len(found) in added
@@ -139,11 +148,15 @@ class Backend(generic.Backend):
                     shape = tuple(size if d == axis else m for d, m in enumerate(x.shape))
                     whole.append(x if is_sum else self.empty(x, shape))
                 elif is_sum:
-                    whole[n] += x
+                    self.add_to(whole[n], x)
                 if not is_sum:
                     self.fill(whole[n][_at(axis, slice(start, start + rows))], x)
             start += rows
         return tuple(whole)
+
+    def add_to(self, whole: Array, x: Array | Product) -> None:
+        """In place."""
+        whole += self.matmul(*x) if isinstance(x, Product) else x
 
     def _walk(
         self,

@@ -280,7 +280,7 @@ class Backend:
 
     def over_rows(
         self,
-        function: Callable[[dict[str, Array]], tuple[Array, ...]],
+        function: Callable[[dict[str, Array], Callable[..., Any]], tuple[Any, ...]],
         operands: Mapping[str, Array],
         *,
         axis: int,
@@ -289,11 +289,12 @@ class Backend:
     ) -> tuple[Array, ...]:
         """What a function makes of ``count`` parts of the operands along an axis, put together along it.
 
-        The results in ``added``, which are counted from the end, are added up instead.
+        The results in ``added``, which are counted from the end, are added up instead. The function is also given what
+        to multiply matrices by, where the product is one of these.
         """
         columns: list[list[Array]] = []
         for part in self.parts(operands, axis, count):
-            found = function(part)
+            found = function(part, self.matmul)
             columns = columns or [[] for _ in found]
             for n, (column, x) in enumerate(zip(columns, found, strict=True), start=-len(found)):
                 if n in added and column:

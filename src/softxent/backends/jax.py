@@ -138,7 +138,7 @@ class Backend(generic.Backend):
 
     def over_rows(
         self,
-        function: Callable[[dict[str, Array]], tuple[Array, ...]],
+        function: Callable[[dict[str, Array], Callable[..., Any]], tuple[Any, ...]],
         operands: Mapping[str, Array],
         *,
         axis: int,
@@ -146,6 +146,10 @@ class Backend(generic.Backend):
         added: Collection[int],
     ) -> tuple[Array, ...]:
         """By a scan, whose parts are all of one size, and those that are left; a derivative computes them again."""
+
+        def made(part: dict[str, Array]) -> tuple[Any, ...]:
+            return function(part, namespace.matmul)
+
         size = next(iter(operands.values())).shape[axis]
         rows = -(-size // count)
         count = size // rows
@@ -155,13 +159,13 @@ class Backend(generic.Backend):
         stacks = {name: _split(x, axis, count) for name, x in first.items()}
 
         def step(sums: list[Array], part: dict[str, Array]) -> tuple[list[Array], list[Array]]:
-            found = function(part)
+            found = made(part)
             places = range(-len(found), 0)
             terms = [x for n, x in zip(places, found, strict=True) if n in added]
             others = [x for n, x in zip(places, found, strict=True) if n not in added]
             return [one + x for one, x in zip(sums, terms, strict=True)], others
 
-        shapes = jax.eval_shape(function, {name: x[0] for name, x in stacks.items()})
+        shapes = jax.eval_shape(made, {name: x[0] for name, x in stacks.items()})
         numbers = range(-len(shapes), 0)
         start = [namespace.zeros(x.shape, x.dtype) for n, x in zip(numbers, shapes, strict=True) if n in added]
         step = step if self is _UNWATCHED else jax.checkpoint(step)
@@ -169,7 +173,7 @@ class Backend(generic.Backend):
         found = dict(zip([n for n in numbers if n in added], sums, strict=True))
         found |= zip([n for n in numbers if n not in added], (_joined(x, axis) for x in others), strict=True)
         if rows * count < size:
-            left = function({name: _cut(x, axis, slice(rows * count, size)) for name, x in operands.items()})
+            left = made({name: _cut(x, axis, slice(rows * count, size)) for name, x in operands.items()})
             for n, x in zip(numbers, left, strict=True):
                 found[n] = found[n] + x if n in added else namespace.concat([found[n], x], axis=axis)
         return tuple(found[n] for n in numbers)

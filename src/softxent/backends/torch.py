@@ -145,6 +145,13 @@ class Backend(blocks.Backend):
         """Made on the device: a copy from the host would wait for it."""
         return torch.full((), value, dtype=dtype, device=like.device)
 
+    def add_to(self, whole: Array, x: Array | blocks.Product) -> None:
+        """A product without an array of its own."""
+        if isinstance(x, blocks.Product):
+            whole.addmm_(*x)
+        else:
+            whole += x
+
     def comparable(self, integers: Array) -> Array:
         """Wide unsigned integers as int64."""
         return integers.to(torch.int64) if integers.dtype in _INCOMPARABLE else integers

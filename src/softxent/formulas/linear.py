@@ -145,7 +145,7 @@ class Linear:
         whole = {name: ops.astype(x, given["dtype"], copy=False) for name, x in given.items() if name in shared}
         options = {name: x for name, x in given.items() if name == "dtype" or not hasattr(x, "shape")}
         cut = {name: x for name, x in given.items() if name not in whole and name not in options}
-        return Rows(ops, self, whole, cut, self.others(options), chunk_bytes)
+        return Rows(ops, self, whole, cut, self.others(options), chunk_bytes, ops.matmul)
 
 
 class Rows(NamedTuple):
@@ -157,6 +157,7 @@ class Rows(NamedTuple):
     cut: Mapping[str, Array]
     keywords: dict[str, Any]  # what is no array
     budget: int  # bytes that logits may take at a time
+    multiply: Callable[..., Any]  # a product that is added up over rows
 
     def walk(self, of_part: Callable[["Rows"], tuple[Array, ...]], by: tuple[str, ...] = ()) -> tuple[Array, ...]:
         """What a function makes of so many rows at a time, put together.
@@ -172,8 +173,8 @@ class Rows(NamedTuple):
         count = min(batch[place], -(-batch[place] * max(row, 1) // self.budget))
         cut = {name: x for name, x in self.cut.items() if x.ndim > 0 and x.shape[place] == batch[place]}
 
-        def of(part: Mapping[str, Array]) -> tuple[Array, ...]:
-            return of_part(self._replace(cut={**self.cut, **part}))
+        def of(part: Mapping[str, Array], multiply: Callable[..., Any]) -> tuple[Array, ...]:
+            return of_part(self._replace(cut={**self.cut, **part}, multiply=multiply))
 
         added = tuple(n - len(by) for n, name in enumerate(by) if name not in cut)
         return self.ops.over_rows(of, cut, axis=place, count=count, added=added)
@@ -216,7 +217,7 @@ class Rows(NamedTuple):
         flat = ops.reshape(dz, (-1, dz.shape[-1]))
         rules: dict[str, Callable[[], Array]] = {
             head.features: lambda: ops.matmul(dz, self.whole[head.weight]),
-            head.weight: lambda: ops.matmul(ops.matrix_transpose(flat), ops.reshape(x, (-1, x.shape[-1]))),
+            head.weight: lambda: self.multiply(ops.matrix_transpose(flat), ops.reshape(x, (-1, x.shape[-1]))),
             head.bias: lambda: ops.sum(flat, axis=0),
         }
         return {name: rule() for name, rule in rules.items() if name in by}
