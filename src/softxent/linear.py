@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 Array = Any
 
-# What the logits of so many rows at a time may take. Measured on two cores at 2048 rows, 256 features, 16384 classes:
-# a product of fewer rows reads the weights too often, and one of more leaves the cache before the loss has read it.
-CHUNK_BYTES = 2**23
-
 
 def linear_cross_entropy(
     features: Any,
@@ -72,7 +68,8 @@ def linear_cross_entropy(
     reduction, denominator, empty_mean, aux, check
         As for :func:`cross_entropy`.
     chunk_bytes : int, optional
-        How much memory the logits may take at a time, in bytes; at least one row's are made. 8 MiB by default.
+        How much memory the logits may take at a time, in bytes; at least one row's are made. By default 8 MiB
+        on torch and 16 MiB elsewhere.
     dtype : dtype or str, optional
         Floating dtype of the arithmetic; by default that which features, weight and bias are promoted to, float32 for
         float16 and bfloat16.
@@ -250,7 +247,8 @@ def linear_kl_divergence(
     where, sample_weight, temperature, scale_by_t2, reduction, denominator, empty_mean, check
         As for :func:`kl_divergence`, with logits of shape ``(..., C)``.
     chunk_bytes : int, optional
-        How much memory the logits of one of the two may take at a time, in bytes. 8 MiB by default.
+        How much memory the logits of one of the two may take at a time, in bytes. By default 8 MiB on torch
+        and 16 MiB elsewhere.
     dtype : dtype or str, optional
         Floating dtype of the arithmetic; by default that which all arrays are promoted to, float32 for halves.
 
@@ -404,8 +402,9 @@ def _shape_of(head: formulas.Head, arrays: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _budget(chunk_bytes: Any) -> int:
+    """The caller's; 0 for the backend's own."""
     if chunk_bytes is None:
-        return CHUNK_BYTES
+        return 0
     if not isinstance(chunk_bytes, Integral) or isinstance(chunk_bytes, bool):
         msg = f"chunk_bytes must be an int, got {chunk_bytes!r}; it is a number of bytes"
         raise TypeError(msg)

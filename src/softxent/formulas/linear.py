@@ -145,7 +145,7 @@ class Linear:
         whole = {name: ops.astype(x, given["dtype"], copy=False) for name, x in given.items() if name in shared}
         options = {name: x for name, x in given.items() if name == "dtype" or not hasattr(x, "shape")}
         cut = {name: x for name, x in given.items() if name not in whole and name not in options}
-        return Rows(ops, self, whole, cut, self.others(options), chunk_bytes, ops.matmul)
+        return Rows(ops, self, whole, cut, self.others(options), chunk_bytes or ops.chunk_bytes, ops.matmul)
 
 
 class Rows(NamedTuple):
