@@ -16,7 +16,7 @@ from checks import gradients
 from exact_gradients import placed, widest
 from hypothesis import given
 from hypothesis import strategies as st
-from matrix import HALVES
+from matrix import HALVES, numpy_dtype
 
 from softxent import (
     cross_entropy,
@@ -91,12 +91,12 @@ def on(backend: Backend, name: str, *, dtype: str | None = None) -> tuple[list[A
     dtype = dtype or widest(backend)
 
     def cast(value: Any) -> Any:
-        return value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+        return value.astype(numpy_dtype(dtype)) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
     labels, options = CASES[name]
     integers = labels.astype("int32") if labels.dtype.kind == "i" else cast(labels)
     given = placed(backend, {key: cast(value) for key, value in options.items()})
-    return [backend.array(array.astype(dtype)) for array in (X, W, B)], backend.array(integers), given
+    return [backend.array(array.astype(numpy_dtype(dtype))) for array in (X, W, B)], backend.array(integers), given
 
 
 def assert_close(backend: Backend, found: Any, expected: NumPy) -> None:
