@@ -48,6 +48,12 @@ def floor(requirement: str) -> str:
     return f"{name}=={versions.partition(',')[0]}"
 
 
+def the_same_at_any_width() -> set[Path]:
+    """Files of tests that a run without jax's 64-bit numbers need not repeat."""
+    rest = ("divergences", "evaluation", "linear", "logspace", "sampling", "segments", "sparse", "streaming")
+    return {*Path("tests").glob("test_gradients*"), *(Path("tests", f"test_{name}.py") for name in rest)}
+
+
 def runnable(source: Path, lines: list[int]) -> list[str]:
     """Name those of the lines that stand outside `if TYPE_CHECKING:`."""
     blocks = ast.parse(source.read_text(encoding="utf-8")).body
@@ -72,10 +78,8 @@ def tests(session: nox.Session) -> None:
     # arguments may select nothing there (exit 5); the whole matrix comes last and has the last word.
     if "--backend" not in session.posargs:
         # Laws and derivatives do not depend on the width, and what follows tries them on float32 too; of jax's own
-        # transforms test_jax has enough here.
-        others = [
-            f"--ignore={path}" for path in ("tests/property", *map(str, sorted(Path("tests").glob("test_gradients*"))))
-        ]
+        # transforms test_jax has enough here, and of what checks and lays out arguments the first functions have.
+        others = [f"--ignore={path}" for path in ("tests/property", *sorted(map(str, the_same_at_any_width())))]
         narrow = ("--narrow", "--backend", "jax", *others)
         session.run(*pytest, *narrow, env=X64_OFF, success_codes=[0, 5] if session.posargs else [0])
     session.run(*pytest, env=X64_ON)

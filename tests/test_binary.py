@@ -892,7 +892,7 @@ def test_negative_weights(backend: Backend) -> None:
     if backend.readable:
         with pytest.raises(ValueError, match=r"weight must not be negative where the mean .* got -0\.5"):
             backend.call(binary_cross_entropy, x, y, weight=weight)
-    for check in (None, True):
+    for check in (None,) if backend.lazy else (None, True):  # to check is to compute
         found = backend.call(grad(binary_cross_entropy), x, y, weight=weight, reduction="sum", check=check)
         assert_exact(backend, found, [-0.5, -0.25, -1.0])
     assert np.isnan(backend.numpy(backend.call(binary_cross_entropy, x, y, weight=weight, check=False)))
