@@ -64,13 +64,18 @@ pytestmark = [
 ]
 
 
+def of_logits(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as cross_entropy calls them."""
+    return {"weight" if name == "class_weight" else name: option for name, option in options.items()}
+
+
 def plainly(x: NumPy, w: NumPy, b: NumPy, labels: NumPy, **options: Any) -> tuple[NumPy, dict[str, NumPy]]:
     """Value and derivatives by features, weights, bias and what else there is."""
-    options = {{"class_weight": "weight"}.get(name, name): option for name, option in options.items()}
+    options = of_logits(options)
     others = tuple(name for name in ("weight", "sample_weight") if name in options)
     loss, (dz, *rest) = value_and_grad(cross_entropy, ("logits", *others))(x @ w.T + b, labels, **options)
     found = {"features": dz @ w, "weight": dz.T @ x, "bias": dz.sum(axis=0)}
-    return loss, found | {{"weight": "class_weight"}.get(name, name): d for name, d in zip(others, rest, strict=True)}
+    return loss, found | {"class_weight" if name == "weight" else name: d for name, d in zip(others, rest, strict=True)}
 
 
 @cache
@@ -82,7 +87,7 @@ def reference(name: str) -> tuple[NumPy, dict[str, NumPy]]:
 def rows_of(name: str) -> NumPy:
     """Losses of each row."""
     labels, options = CASES[name]
-    options = {{"class_weight": "weight"}.get(key, key): option for key, option in options.items()}
+    options = of_logits(options)
     return np.asarray(cross_entropy(X @ W.T + B, labels, **{**options, "reduction": "none", "denominator": "weight"}))
 
 
@@ -159,8 +164,7 @@ def test_hessian_vector_products(backend: Backend) -> None:
             chunk_bytes=THREE_ROWS,
             **options,
         )
-        of_logits = {{"class_weight": "weight"}.get(key, key): option for key, option in case.items()}
-        assert_close(backend, found, hvp(cross_entropy)(X @ W.T + B, raw, vector=t @ W.T, **of_logits) @ W)
+        assert_close(backend, found, hvp(cross_entropy)(X @ W.T + B, raw, vector=t @ W.T, **of_logits(case)) @ W)
 
 
 @pytest.mark.backends("numpy", "torch")
@@ -274,7 +278,7 @@ def test_forward_mode_and_second_derivatives(backend: Backend) -> None:
     tangents = [backend.array(one.astype(dtype)) for one in (t, t_w)]
     along, (by_x, by_w) = forward_and_second(backend, f, x, w, *tangents)
     raw, given = CASES["weighted"]
-    given = {{"class_weight": "weight"}.get(key, key): option for key, option in given.items()}
+    given = of_logits(given)
     dz = grad(cross_entropy)(X @ W.T + B, raw, **given)
     t_z = t @ W.T + X @ t_w.T
     hz = hvp(cross_entropy)(X @ W.T + B, raw, vector=t_z, **given)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from softxent import labels as given_labels
 from softxent import layout
 from softxent.arguments import adopted_by_name, cast, floating, integer, mask, number, tristate
-from softxent.calls import Call, rechecked, remembered
+from softxent.calls import Call, remembered
 from softxent.endings import Loss
 from softxent.formulas import cross_entropy as formula
-from softxent.formulas import linear, probabilities
+from softxent.formulas import probabilities
 from softxent.layout import Layout, Making
 from softxent.reductions import Reduction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from softxent.backends.generic import Formula
 
@@ -636,44 +636,37 @@ def cross_entropy_from_probs(
     ).value()
 
 
-def _checked(call: Call) -> Call:
-    """A call like an earlier one with its labels looked at."""
-    hard = dict(call.static)["hard"]
-    in_bounds = hard and given_labels.check_range(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
-    return rechecked(call, in_bounds)
-
-
-@remembered("logits", "labels", checked=_checked)
+@remembered("logits", "labels", checked=given_labels.rechecked_range)
 def cross_entropy_call(logits: Any, labels: Any, **options: Any) -> Call:
     """A call of cross_entropy, checked and laid out, ready to be differentiated."""
     return categorical("logits", logits, labels, **options)
 
 
-@remembered("logits", "labels", checked=_checked)
+@remembered("logits", "labels", checked=given_labels.rechecked_range)
 def focal_loss_call(logits: Any, labels: Any, *, gamma: Any, **options: Any) -> Call:
     """A call of focal_loss."""
     return categorical("logits", logits, labels, gamma=_needed("gamma", gamma, low=0.0), **options)
 
 
-@remembered("logits", "labels", checked=_checked)
+@remembered("logits", "labels", checked=given_labels.rechecked_range)
 def poly_loss_call(logits: Any, labels: Any, *, epsilon: Any, **options: Any) -> Call:
     """A call of poly_loss."""
     return categorical("logits", logits, labels, epsilon=_needed("epsilon", epsilon), **options)
 
 
-@remembered("logits", "labels", checked=_checked)
+@remembered("logits", "labels", checked=given_labels.rechecked_range)
 def generalized_cross_entropy_call(logits: Any, labels: Any, *, q: Any, **options: Any) -> Call:
     """A call of generalized_cross_entropy."""
     return categorical("logits", logits, labels, q=_needed("q", q, low=0.0, high=1.0, above=True), **options)
 
 
-@remembered("log_probs", "labels", checked=_checked)
+@remembered("log_probs", "labels", checked=given_labels.rechecked_range)
 def nll_loss_call(log_probs: Any, labels: Any, **options: Any) -> Call:
     """A call of nll_loss."""
     return categorical("log_probs", log_probs, labels, **options)
 
 
-@remembered("probs", "labels", checked=_checked)
+@remembered("probs", "labels", checked=given_labels.rechecked_range)
 def cross_entropy_from_probs_call(probs: Any, labels: Any, *, eps: Any, **options: Any) -> Call:
     """A call of cross_entropy_from_probs."""
     return categorical("probs", probs, labels, eps=number("eps", eps, low=0.0, high=0.5, above=True), **options)
@@ -710,9 +703,16 @@ def categorical(
     z_loss: Any = None,
     aux: Any = None,
     making: Making | None = None,
+    ways: Mapping[str, Callable[[Layout, str, Any], Any]] | None = None,
+    bounds: given_labels.Bounds = given_labels.BOUNDS,
+    distributions: bool = True,
     **parameter: Any,
 ) -> Call:
-    """A call of a loss of ``x``, called ``name``: logits, probs or log_probs; or features, which need a ``making``."""
+    """A call of a loss of ``x``, called ``name``: logits, probs or log_probs; or features, which need a ``making``.
+
+    ``ways`` and ``bounds`` are those of options that mean something else to another loss; without ``distributions``
+    its floating labels need not be any.
+    """
     classes, beside = ("weight", {}) if making is None else ("class_weight", making.beside)
     chosen = Reduction.chosen(reduction, denominator, empty_mean)
     wanted = _wanted(aux, z_loss)
@@ -753,18 +753,19 @@ def categorical(
         arguments["sample_weight"] = backend.scalar(arguments["sample_weight"], x, compute)
     if "where" in options:
         arguments["where"] = mask(backend, x, arguments["where"])
-    ways = {name: form.whole, "labels": Layout.per_row if hard else form.whole}
-    ways |= {name: way(form, name, arguments[name]) for name, way in _WAYS.items() if name in options}
-    in_bounds = hard and given_labels.check_range(form, labels, arguments, ways, check=check)
+    of = {name: form.whole, "labels": Layout.per_row if hard else form.whole}
+    known = {**_WAYS, **(ways or {})}
+    of |= {name: way(form, name, arguments[name]) for name, way in known.items() if name in options}
+    in_bounds = hard and given_labels.check_range(form, labels, arguments, of, check=check)
     if hard:
         ignore_index = arguments.get("ignore_index")
         arguments |= given_labels.comparable(form, x, labels, arguments["labels"], ignore_index)
-    elif check:
-        given_labels.check_distributions(form, arguments, ways, compute)
-    given_labels.check_options(backend, cast_options, check)
+    elif check and distributions:
+        given_labels.check_distributions(form, arguments, of, compute)
+    given_labels.check_options(backend, cast_options, check, bounds)
     if chosen.divides_by_weight:
         taking_part = given_labels.rows_taking_part(form, hard=hard)
-        given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
+        given_labels.refuse_negative(form, "sample_weight", arguments, of, taking_part, check=check)
     total = arguments.pop("denominator", None)
     arguments = {name: argument for name, argument in arguments.items() if argument is not None}
     plain = hard and form.size > 0 and not {"where", "ignore_index", classes, "sample_weight"} & set(arguments)
@@ -773,8 +774,8 @@ def categorical(
         arguments=arguments,
         given=given,
         denominator=total,
-        ways=tuple(ways.get(name) for name in arguments),
-        formula=_FORMULAS[name],
+        ways=tuple(of.get(name) for name in arguments),
+        formula=_FORMULAS[name] if making is None else making.formula,
         ending=Loss(chosen, wanted, beside=aux is not None, plain=plain),
         static=(
             ("dtype", compute),
@@ -792,7 +793,6 @@ def categorical(
 
 _FORMULAS: dict[str, Formula] = {
     "logits": formula,
-    "features": linear.cross_entropy,
     "probs": probabilities,
     "log_probs": probabilities,
 }

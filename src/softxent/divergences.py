@@ -24,7 +24,6 @@ from softxent.backends import backend_of
 from softxent.calls import Call, remembered
 from softxent.endings import Loss
 from softxent.formulas import divergences as formula
-from softxent.formulas import linear
 from softxent.formulas.participation import both
 from softxent.layout import same
 from softxent.reductions import Reduction
@@ -1094,7 +1093,7 @@ def measuring(
         layout.per_example(form, "temperature", arguments["temperature"])
     ways: dict[str, Any] = dict.fromkeys(arrays, form.whole if making is None else None)
     ways |= {option: way(form, option, arguments[option]) for option, way in _WAYS.items() if option in options}
-    given_labels.check_options(backend, cast_options, check)
+    given_labels.check_options(backend, cast_options, check, _BOUNDS)
     if check:
         _check(form, arguments, ways, [name for name in arrays if "probs" in name])
     if chosen.divides_by_weight:
@@ -1107,7 +1106,7 @@ def measuring(
         given=given,
         denominator=total,
         ways=tuple(ways[one] for one in arguments),
-        formula=formula if making is None else linear.kl_divergence,
+        formula=formula if making is None else making.formula,
         ending=Loss(chosen, plain=not {"where", "sample_weight"} & set(arguments)),
         static=(
             ("measure", measure),
@@ -1143,13 +1142,8 @@ def _taking_part(form: Layout, _: None, where: Any, __: None) -> Any:
 
 
 def _check(form: Layout, arguments: dict[str, Any], ways: dict[str, Any], names: list[str]) -> None:
-    """With check=True, refuse options out of their bounds, and probabilities that are none, where these take part."""
+    """With check=True, refuse probabilities that are none, where they take part."""
     backend = form.backend
-    for name, most in (("beta", 1.0), ("eps", 0.5)):
-        option = arguments.get(name)
-        if option is not None and not isinstance(option, float):
-            good, hint = (option > 0) & (option < most), "mend it, or drop check=True"
-            given_labels.refuse(backend, name, option, good=good, expected=f"between 0 and {most:g}", hint=hint)
     where, weight = (form.aligned(arguments.get(name), ways.get(name)) for name in ("where", "sample_weight"))
     kept = both(where, None if weight is None else weight != 0)
     of_classes = where is not None and where.shape[form.axis] != 1
@@ -1169,6 +1163,11 @@ def _check(form: Layout, arguments: dict[str, Any], ways: dict[str, Any], names:
             given_labels.refuse(backend, name, total, good=good, expected="distributions that sum to 1", hint=hint)
 
 
+_BOUNDS: given_labels.Bounds = {
+    **given_labels.BOUNDS,
+    "beta": ("between 0 and 1", lambda b: (b > 0) & (b < 1)),
+    "eps": ("between 0 and 0.5", lambda e: (e > 0) & (2 * e < 1)),
+}
 _PROBABILITIES = "finite and not negative"
 _TOLERANCES = {"float16": 2.0**-5, "bfloat16": 2.0**-3.5, "float32": 2.0**-11.5}  # square roots of the spacing at 1
 

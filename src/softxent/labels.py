@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from softxent.arguments import dtype_name, kind_of
 from softxent.backends import backend_of
+from softxent.calls import Call, rechecked
 from softxent.formulas.participation import both, present_rows
 from softxent.formulas.targets import equals, in_range
 from softxent.layout import same
@@ -290,6 +291,13 @@ def binary_kind(form: Layout, labels: Any, ignore_index: Any, name: str = "logit
     return kind
 
 
+def rechecked_range(call: Call) -> Call:
+    """A call of a loss like an earlier one, with its class indices looked at."""
+    hard = dict(call.static)["hard"]
+    in_bounds = hard and check_range(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
+    return rechecked(call, in_bounds)
+
+
 def check_binary(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, check: bool | None) -> bool:
     """Refuse targets of participating elements outside 0 to 1, where the values can be read; whether none is left."""
     one = isinstance(given, Real)
@@ -467,7 +475,7 @@ def refuse_negative(
 
 Bounds = dict[str, tuple[str, Callable[[Array], Array]]]
 
-_BOUNDS: Bounds = {
+BOUNDS: Bounds = {
     "weight": ("finite and not negative", lambda w: w >= 0),
     "class_weight": ("finite and not negative", lambda w: w >= 0),
     "pos_weight": ("finite and not negative", lambda w: w >= 0),
@@ -484,8 +492,8 @@ _BOUNDS: Bounds = {
     "eps": ("greater than 0 and at most 0.5", lambda e: (e > 0) & (2 * e <= 1)),
 }
 BINARY_BOUNDS: Bounds = {  # where weights belong to elements, and α to the two outcomes
-    **_BOUNDS,
-    "weight": _BOUNDS["sample_weight"],
+    **BOUNDS,
+    "weight": BOUNDS["sample_weight"],
     "alpha": ("from 0 to 1", lambda a: (a >= 0) & (a <= 1)),
 }
 
@@ -494,7 +502,7 @@ def check_options(
     backend: Backend,
     options: dict[str, Any],
     check: bool | None,  # noqa: FBT001 - it is the caller's option
-    bounds: Bounds = _BOUNDS,
+    bounds: Bounds = BOUNDS,
 ) -> None:
     """With check=True, refuse options whose values are out of their bounds."""
     if not check:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from softxent.backends.generic import Backend
+    from softxent.backends.generic import Backend, Formula
 
 Array = Any
 
@@ -157,6 +157,7 @@ Way = Callable[[Layout, Array], Array]  # how an argument becomes what formulas 
 class Making(NamedTuple):
     """How logits that are not given are made of features."""
 
+    formula: Formula  # of features
     beside: dict[str, Any]  # arguments
     laid_out: Callable[[Any, dict[str, Any], Any], tuple[Any, Layout]]  # the dtype of the arithmetic; their layout
     static: tuple[tuple[str, Any], ...]  # options of the formula

@@ -327,7 +327,7 @@ def linear_log_prob_call(
         msg = "labels must be class indices, of an integer dtype, got distributions; linear_cross_entropy takes these"
         raise TypeError(msg)
     kept = tuple((name, option) for name, option in static.items() if name not in {"mass", "aux"})
-    return call._replace(formula=formulas.log_probability, ending=Columns(), static=kept)
+    return call._replace(ending=Columns(), static=kept)
 
 
 def linear_kl_divergence_call(
@@ -356,7 +356,8 @@ def _making(beside: dict[str, Any], formula: formulas.Linear, chunk_bytes: Any) 
             msg = f"{name} must be an array, got {x!r}; pass the classifier's weights, one row a class"
             raise TypeError(msg)
     beside = {name: x for name, x in beside.items() if x is not None}
-    return Making(beside, partial(_laid_out, tuple(formula.heads.values())), (("chunk_bytes", _budget(chunk_bytes)),))
+    laid_out = partial(_laid_out, tuple(formula.heads.values()))
+    return Making(formula, beside, laid_out, (("chunk_bytes", _budget(chunk_bytes)),))
 
 
 def _laid_out(

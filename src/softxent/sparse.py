@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from softxent import labels as given_labels
 from softxent import layout
-from softxent.arguments import adopted, adopted_by_name, cast, floating, integer, mask, number, tristate
-from softxent.calls import Call, rechecked, remembered
-from softxent.endings import Loss, SameShape
+from softxent.arguments import adopted, cast, floating, mask, number
+from softxent.calls import Call, remembered
+from softxent.categorical import categorical
+from softxent.endings import SameShape
 from softxent.formulas import entmax as map_formula
 from softxent.formulas import entmax_loss as loss_formula
 from softxent.formulas import fenchel_young as young_formula
 from softxent.layout import Layout
 from softxent.normalizers import softmax_call
-from softxent.reductions import Reduction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from softxent.backends.generic import Backend, Formula
+    from softxent.backends.generic import Formula
 
 Array = Any
 ArrayT = TypeVar("ArrayT")
@@ -489,124 +488,44 @@ def _check_one_a_row(form: Layout, alpha: Array) -> None:
         raise ValueError(msg)
 
 
-def _checked(call: Call) -> Call:
-    """A call like an earlier one with its labels looked at."""
-    hard = dict(call.static)["hard"]
-    labels, arguments = call.given["labels"], dict(call.arguments)
-    return rechecked(call, hard and given_labels.check_range(call.form, labels, arguments, {}, check=None))
-
-
-@remembered("logits", "labels", checked=_checked)
+@remembered("logits", "labels", checked=given_labels.rechecked_range)
 def sparsemax_loss_call(logits: Any, labels: Any, **options: Any) -> Call:
     """A call of sparsemax_loss."""
     return _loss(logits, labels, 2.0, **options)
 
 
-@remembered("logits", "labels", checked=_checked)
+@remembered("logits", "labels", checked=given_labels.rechecked_range)
 def entmax_loss_call(logits: Any, labels: Any, *, alpha: Any, **options: Any) -> Call:
     """A call of entmax_loss."""
     return _loss(logits, labels, _at_least_1(alpha), **options)
 
 
-def _loss(
-    logits: Any,
-    labels: Any,
-    alpha: Any,
-    *,
-    axis: Any,
-    where: Any,
-    ignore_index: Any,
-    sample_weight: Any,
-    reduction: str,
-    denominator: Any,
-    empty_mean: str,
-    check: bool | None,
-    dtype: Any,
-    distributions: bool = True,
-) -> Call:
-    chosen = Reduction.chosen(reduction, denominator, empty_mean)
-    tristate("check", check)
+def _loss(logits: Any, labels: Any, alpha: Any, **options: Any) -> Call:
+    """A call of a cross-entropy, of which the loss is another."""
     numeric = isinstance(alpha, float)
-    options = {
-        "where": where,
-        "ignore_index": integer("ignore_index", ignore_index),
-        "sample_weight": number("sample_weight", sample_weight),
-        "alpha": None if numeric else alpha,
-        "denominator": number("denominator", denominator, low=0.0) if chosen.denominator is None else None,
-    }
-    form, arguments, given, compute, hard = _targets(logits, labels, options, axis, dtype)
-    backend = form.backend
-    ways = {"logits": form.whole, "labels": Layout.per_row if hard else form.whole}
-    ways |= {name: way(form, name, arguments[name]) for name, way in _WAYS.items() if name in arguments}
-    in_bounds = hard and given_labels.check_range(form, labels, arguments, ways, check=check)
-    if hard:
-        ignore = arguments.get("ignore_index")
-        arguments |= given_labels.comparable(form, arguments["logits"], labels, arguments["labels"], ignore)
-    elif check and distributions:
-        given_labels.check_distributions(form, arguments, ways, compute)
-    _check_alpha(backend, arguments.get("alpha"), check)
-    given_labels.check_options(backend, {name: x for name, x in arguments.items() if name == "sample_weight"}, check)
-    if chosen.divides_by_weight:
-        taking_part = given_labels.rows_taking_part(form, hard=hard)
-        given_labels.refuse_negative(form, "sample_weight", arguments, ways, taking_part, check=check)
-    total = arguments.pop("denominator", None)
-    arguments = {name: x for name, x in arguments.items() if x is not None}
-    plain = hard and form.size > 0 and not {"where", "ignore_index", "sample_weight"} & set(arguments)
-    return Call(
-        form,
-        arguments=arguments,
-        given=given,
-        denominator=total,
-        ways=tuple(ways.get(name) for name in arguments),
-        formula=loss_formula,
-        ending=Loss(chosen, plain=plain),
-        static=(
-            ("dtype", compute),
-            ("hard", hard),
-            ("mass", chosen.mass),
-            *((("alpha", alpha),) if numeric else ()),
-            ("in_bounds", in_bounds),
-        ),
+    call = categorical(
+        "logits",
+        logits,
+        labels,
+        alpha=None if numeric else alpha,
+        weight=None,
+        label_smoothing=None,
+        smoothing_prior=None,
+        ways=_WAYS,
+        bounds=_BOUNDS,
+        **options,
     )
+    static = {name: option for name, option in call.static if name not in {"aux", "in_bounds"}}
+    static |= {"alpha": alpha} if numeric else {}
+    return call._replace(formula=loss_formula, static=(*static.items(), call.static[-1]))
 
 
-_WAYS: dict[str, Callable[[Layout, str, Any], Any]] = {
-    "where": layout.example_or_class_mask,
-    "sample_weight": layout.per_example,
-    "alpha": layout.per_example,
-    "denominator": layout.scalar,
-    "ignore_index": layout.scalar,
+# α is one for each example, not one for each class.
+_WAYS = {"alpha": layout.per_example}
+_BOUNDS: given_labels.Bounds = {
+    **given_labels.BOUNDS,
+    "alpha": ("finite and at least 1", lambda a: a >= 1),
 }
-
-
-def _targets(
-    logits: Any, labels: Any, options: dict[str, Any], axis: Any, dtype: Any
-) -> tuple[Layout, dict[str, Any], dict[str, Any], Any, bool]:
-    """The layout; what a loss is called with, ready for its formula, and as it came; the dtype; if labels are hard."""
-    options = {name: x for name, x in options.items() if x is not None}
-    backend, given = adopted_by_name(logits=logits, labels=labels, **options)
-    compute, _ = floating(backend, "logits", given["logits"], dtype)
-    form = layout.aligned(backend, "logits", given["logits"], axis)
-    hard = given_labels.is_hard(form, given["labels"])
-    if not hard:
-        given_labels.refuse_beside_distributions(ignore_index=given.get("ignore_index"))
-    arguments = {
-        name: cast(backend, name, x, compute) if name in {"sample_weight", "alpha", "denominator"} else x
-        for name, x in given.items()
-    }
-    if isinstance(arguments.get("sample_weight"), Real):
-        arguments["sample_weight"] = backend.scalar(arguments["sample_weight"], given["logits"], compute)
-    if "where" in options:
-        arguments["where"] = mask(backend, given["logits"], arguments["where"])
-    return form, arguments, given, compute, hard
-
-
-def _check_alpha(backend: Backend, alpha: Any, check: bool | None) -> None:  # noqa: FBT001 - it is the caller's option
-    """With check=True, refuse an α that is none."""
-    if check and alpha is not None:
-        good = (alpha >= 1) & backend.isfinite(alpha)
-        hint = "mend it, or drop check=True"
-        given_labels.refuse(backend, "alpha", alpha, good=good, expected="finite and at least 1", hint=hint)
 
 
 def fenchel_young_loss_call(

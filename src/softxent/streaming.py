@@ -475,7 +475,7 @@ class _Numbers:
     sqrt = staticmethod(math.sqrt)
 
     @staticmethod
-    def where(condition: bool, x: Any, y: Any) -> Any:  # noqa: FBT001
+    def where(condition: bool, x: Any, y: Any) -> Any:  # noqa: FBT001 - as arrays have it
         """A choice."""
         return x if condition else y
 

@@ -258,12 +258,11 @@ def _by_rule(ops: Backend, formula: Formula, names: tuple[str, ...], options: di
 
 def _at_once_by_rule(function: Callable[..., Any], call: Any) -> Any:
     """A call of one value whose derivatives are made beside it, where asking for them again takes all rows again."""
-    names = tuple(_parted(call.arguments)[0])
+    given, _ = _parted(call.arguments)
+    names = tuple(given)
 
     def of_backend(ops: Backend, arrays: tuple[Array, ...]) -> Any:
-        given = dict(zip(names, arrays, strict=True))
-        form = call.form._replace(backend=ops)
-        return call._replace(form=form, arguments={**call.arguments, **given}, given={**call.given, **given})
+        return call.of(dict(zip(names, arrays, strict=True)))._replace(form=call.form._replace(backend=ops))
 
     @jax.custom_jvp
     def of(*arrays: Array) -> Any:
@@ -278,8 +277,7 @@ def _at_once_by_rule(function: Callable[..., Any], call: Any) -> Any:
         return value, sum(products, start=namespace.zeros_like(value)).astype(value.dtype)
 
     of.defjvp(push, symbolic_zeros=True)
-    arrays = {**call.arguments}
-    return of(*(arrays[name] for name in names))
+    return of(*given.values())
 
 
 def _pushed_by_rows(

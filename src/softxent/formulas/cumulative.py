@@ -17,6 +17,8 @@ from __future__ import annotations
 from math import inf, nan
 from typing import Any, NamedTuple
 
+from softxent.formulas.marks import whole_rows
+
 Array = Any
 
 # The cotangent of each result that has one, and the operands that the result has derivatives by.
@@ -32,6 +34,7 @@ class Running(NamedTuple):
     beside: Array  # R; NaN where the largest is not below infinity
 
 
+@whole_rows
 def value(ops: Any, x: Array, *, reverse: bool, exclusive: bool, axis: int, dtype: Any, result: Any) -> Array:
     """log Σ exp(x) of the entries up to each one; from each one on if ``reverse``; without it if ``exclusive``."""
     along = Along(axis % x.ndim, reverse)
@@ -43,6 +46,7 @@ def value(ops: Any, x: Array, *, reverse: bool, exclusive: bool, axis: int, dtyp
     return ops.astype(sums, result, copy=False)
 
 
+@whole_rows
 def pullback(
     ops: Any,
     x: Array,
@@ -66,6 +70,7 @@ def pullback(
     return tuple(dx for _ in by)
 
 
+@whole_rows
 def pushforward(
     ops: Any, x: Array, *, t_x: Array, reverse: bool, exclusive: bool, axis: int, dtype: Any, result: Any
 ) -> Array:
@@ -78,11 +83,6 @@ def pushforward(
     if exclusive:
         dy = along.joined(ops, ops.zeros_like(along.one(x)), dy)
     return ops.astype(dy, result, copy=False)
-
-
-value.needs_whole_rows = True  # type: ignore[attr-defined]
-pullback.needs_whole_rows = True  # type: ignore[attr-defined]
-pushforward.needs_whole_rows = True  # type: ignore[attr-defined]
 
 
 class Along(NamedTuple):

@@ -17,6 +17,7 @@ from math import inf, log, log2, nan
 from typing import Any, NamedTuple
 
 from softxent.formulas.logits import masked, masked_temperature
+from softxent.formulas.marks import whole_rows
 from softxent.formulas.participation import only
 
 Array = Any
@@ -37,6 +38,7 @@ class Shares(NamedTuple):
     most: Array  # whether that is more than half of the total
 
 
+@whole_rows
 def value(
     ops: Any, logits: Array, *, alpha: Array | float, where: Array | None = None, axis: int, dtype: Any, result: Any
 ) -> Array:
@@ -47,6 +49,7 @@ def value(
     return ops.astype(only(ops, where, d.p), result, copy=False)
 
 
+@whole_rows
 def pullback(
     ops: Any,
     logits: Array,
@@ -71,6 +74,7 @@ def pullback(
     return tuple(rules[name]() for name in by)
 
 
+@whole_rows
 def pushforward(
     ops: Any,
     logits: Array,
@@ -89,11 +93,6 @@ def pushforward(
     d = laid_out(ops, logits, alpha, where, axis, dtype)
     t = None if t_logits is None else only(ops, where, ops.astype(t_logits, dtype, copy=False))
     return ops.astype(only(ops, where, moved(ops, d, t, t_alpha, axis)), result, copy=False)
-
-
-value.needs_whole_rows = True  # type: ignore[attr-defined]  # they sort
-pullback.needs_whole_rows = True  # type: ignore[attr-defined]
-pushforward.needs_whole_rows = True  # type: ignore[attr-defined]
 
 
 def laid_out(ops: Any, logits: Array, alpha: Array | float, where: Array | None, axis: int, dtype: Any) -> Shares:

@@ -22,6 +22,7 @@ from softxent.formulas import loss_rows
 from softxent.formulas.entmax import Shares, defect, deformed, relative, shares
 from softxent.formulas.logits import masked, masked_temperature
 from softxent.formulas.loss_rows import by_weight, class_of, validated, validity_of, weighted
+from softxent.formulas.marks import whole_rows
 from softxent.formulas.participation import both, constant_where_idle, only, present_rows, weighing
 from softxent.formulas.targets import divisor, product
 
@@ -48,6 +49,7 @@ class Rows(NamedTuple):
     amount: Array | float  # that sum, Q
 
 
+@whole_rows
 def value(
     ops: Any,
     logits: Array,
@@ -224,6 +226,7 @@ RULES: dict[str, Callable[[Any, Rows, int], Array]] = {"logits": by_logits, "lab
 # -- derivatives of rows ----------------------------------------------------------------------------------------------
 
 
+@whole_rows
 def pullback(
     ops: Any, logits: Array, labels: Array, *, by: tuple[str, ...], axis: int, **given: Any
 ) -> tuple[Array, ...]:
@@ -234,6 +237,7 @@ def pullback(
     return tuple(rules[name]() for name in by)
 
 
+@whole_rows
 def value_and_pullback(
     ops: Any,
     logits: Array,
@@ -291,6 +295,7 @@ def weighed(
     return r, validated(r, g)
 
 
+@whole_rows
 def hvp(ops: Any, logits: Array, labels: Array, *, vector: Array, axis: int, dtype: Any, **given: Any) -> Array:
     """g Q (diag(s) - s sᵀ / Σ s) times a vector, which is not looked at where nothing takes part."""
     if logits.shape[axis] == 0:
@@ -300,6 +305,7 @@ def hvp(ops: Any, logits: Array, labels: Array, *, vector: Array, axis: int, dty
     return only(ops, r.kept, factor * r.d.s * relative(ops, t, r.d, axis))
 
 
+@whole_rows
 def hessian_diagonal(ops: Any, logits: Array, labels: Array, *, axis: int, dtype: Any, **given: Any) -> Array:
     """g Q s_i (1 - s_i / Σ s)."""
     if logits.shape[axis] == 0:
@@ -324,10 +330,3 @@ def second_order(
     """The rows, and what the Jacobian of entmax is multiplied by in each."""
     r, factor = weighed(ops, logits, labels, g, sample_weight, **options)
     return r, factor * r.amount
-
-
-value.needs_whole_rows = True  # type: ignore[attr-defined]  # entmax sorts
-pullback.needs_whole_rows = True  # type: ignore[attr-defined]
-value_and_pullback.needs_whole_rows = True  # type: ignore[attr-defined]
-hvp.needs_whole_rows = True  # type: ignore[attr-defined]
-hessian_diagonal.needs_whole_rows = True  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from math import inf
 from typing import Any
 
+from softxent.formulas.marks import whole_rows
 from softxent.formulas.merging import Sums, confidence, entropy, of_block, of_losses
 from softxent.formulas.targets import in_range
 
@@ -27,6 +28,7 @@ def standing(ops: Any, x: Array, labels: Array, *, axis: int, dtype: Any) -> tup
     return ops.where(valid & ~ops.isnan(sureness), count, inf), sureness, entropy(ops, axis=axis, **sums)
 
 
+@whole_rows
 def tallies(
     ops: Any,
     losses: Array,
@@ -65,6 +67,3 @@ def tallies(
     sums = of_losses(ops, losses, weight=one, axis=axis, dtype=dtype)
     parts = (*sums, total(entropies), *hits, *of_bins)
     return ops.concat([ops.astype(ops.reshape(y, (-1,)), dtype) for y in parts], axis=0)
-
-
-tallies.needs_whole_rows = True  # type: ignore[attr-defined] # bins are not summed along the axis

@@ -6,7 +6,8 @@ How p moves with x does not matter where it is the maximum, so that the derivati
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from softxent.formulas.loss_rows import by_weight, class_of, mass_of, validated, validity_of, weighted
+from softxent.formulas import loss_rows
+from softxent.formulas.loss_rows import by_weight, class_of, validated, validity_of, weighted
 from softxent.formulas.participation import both, only, present_rows, weighing
 from softxent.formulas.targets import one_hot, product
 
@@ -83,23 +84,9 @@ def per_unit(ops: Any, r: Rows, of_p: Array, of_q: Array, axis: int) -> Array:
     return validated(r, gained + (of_q - of_p))
 
 
-def masses(
-    ops: Any,
-    *,
-    labels: Array | None = None,
-    q: Array | None = None,
-    ignore_index: Array | int | None = None,
-    sample_weight: Array | None = None,
-    mass: str,
-    hard: bool,
-    axis: int,
-    dtype: Any,
-    **_: Any,
-) -> Array:
+def masses(ops: Any, *, labels: Array | None = None, q: Array | None = None, **given: Any) -> Array:
     """What each row counts for in a mean."""
-    present = present_rows(ops, labels if hard else q, None, ignore_index, hard=hard, axis=axis)
-    one = ops.full_like(labels if hard else present, 1.0, dtype=dtype)
-    return mass_of(ops, one, present, None, sample_weight, mass)
+    return loss_rows.masses(ops, labels if q is None else q, **given)
 
 
 def pullback(ops: Any, logits: Array, *, by: tuple[str, ...], **given: Any) -> tuple[Array, ...]:

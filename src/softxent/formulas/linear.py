@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from softxent.formulas import cross_entropy as cross_entropy_formula
 from softxent.formulas import divergences as divergences_formula
 from softxent.formulas import log_probability as log_probability_formula
+from softxent.formulas.marks import in_parts
 
 Array = Any
 
@@ -26,12 +27,6 @@ class Head(NamedTuple):
     def tangents(self) -> "Head":
         """What theirs are."""
         return Head(*(f"t_{name}" for name in self))
-
-
-def in_parts(method: Any) -> Any:
-    """Mark a method that cuts the rows itself."""
-    method.loops = True
-    return method
 
 
 class Linear:

@@ -156,7 +156,7 @@ def excess(ops: Any, s: Sums) -> Excess:
     return Excess(constant, sound, reference, top - reference, fade, height + (top - reference), others)
 
 
-def log_sum(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001
+def log_sum(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001 - each row by itself
     """log Σ exp(x). Its derivative is 0 for an empty sum, and NaN for a sum that is not finite."""
     s = Sums(**sums)
     e = excess(ops, s)
@@ -168,21 +168,21 @@ def log_sum(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001
     return ops.where(e.constant == -inf, -inf, found)
 
 
-def entropy(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001
+def entropy(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001 - each row by itself
     """-Σ p log p."""
     s = Sums(**sums)
     beside, below, defined = below_top(ops, s)
     return defined * (ops.log1p(beside) + below)
 
 
-def mean(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001
+def mean(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001 - each row by itself
     """Σ p x."""
     s = Sums(**sums)
     _, below, defined = below_top(ops, s)
     return defined * (ops.where(ops.isfinite(s.top), s.top, 0.0) - below)
 
 
-def confidence(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001
+def confidence(ops: Any, *, axis: int, **sums: Array) -> Array:  # noqa: ARG001 - each row by itself
     """The largest probability."""
     s = Sums(**sums)
     beside, _, defined = below_top(ops, s)
@@ -233,7 +233,7 @@ def of_losses(ops: Any, x: Array, *, weight: Array | None = None, axis: int, dty
     return Losses(total(w * x), 0.0 * squares, total(w), 0.0 * squares, examples, squares, centre, spread)
 
 
-def losses_merged(ops: Any, *, axis: int = 0, **given: Array) -> tuple[Array, ...]:  # noqa: ARG001
+def losses_merged(ops: Any, *, axis: int = 0, **given: Array) -> tuple[Array, ...]:  # noqa: ARG001 - the same
     """Those of the one and the other; the spread by T. F. Chan, G. H. Golub and R. J. LeVeque."""
     one, other = parted(given)
     a, b = Losses(**one), Losses(**other)
@@ -247,7 +247,7 @@ def losses_merged(ops: Any, *, axis: int = 0, **given: Array) -> tuple[Array, ..
     return *total, *weight, a.examples + b.examples, squares, a.centre + apart * share, spread
 
 
-def mean_loss(ops: Any, *, axis: int = 0, **sums: Array) -> Array:  # noqa: ARG001
+def mean_loss(ops: Any, *, axis: int = 0, **sums: Array) -> Array:  # noqa: ARG001 - each row by itself
     """Σ w x / Σ w, 0 for nothing."""
     s = Losses(**sums)
     weight = s.weight + s.weight_lost

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from math import inf, nan
 from typing import Any, NamedTuple
 
+from softxent.formulas.marks import whole_rows
 from softxent.formulas.participation import only
 from softxent.formulas.targets import in_range
 
@@ -32,10 +33,7 @@ class Segmented:
         pullback: Callable[..., tuple[Array, ...]],
         pushforward: Callable[..., Array],
     ) -> None:
-        self.value, self.pullback, self.pushforward = value, pullback, pushforward
-        functions: tuple[Any, ...] = (value, pullback, pushforward)
-        for function in functions:
-            function.needs_whole_rows = True
+        self.value, self.pullback, self.pushforward = map(whole_rows, (value, pullback, pushforward))
         self.COTANGENTS = {"g": {by}}
 
 
