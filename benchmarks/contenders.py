@@ -1,4 +1,6 @@
-"""The calls that are measured: softxent's and those of its peers, each from (logits, labels) to finished results.
+"""The calls that are measured: softxent's and those of its peers, each from two operands to finished results.
+
+The operands are logits and labels, or whatever else a function is given (inputs.py).
 
 softxent is looked up at every call, as its users do. So this module can be imported with a revision of it that lacks a
 function, and only the call fails.
@@ -11,13 +13,16 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+import entmax
 import jax
 import numpy as np
 import optax
 import scipy.special
+import scipy.stats
 import sklearn.metrics
 import sklearn.utils.extmath
 import torch
+from inputs import segments
 from torch.nn import functional
 
 import softxent
@@ -93,9 +98,9 @@ def compiled(call: Call) -> Call:
 
 
 @cache
-def softxent_value_and_grad() -> Call:
-    """Our loss with its own derivative."""
-    return softxent.value_and_grad(softxent.cross_entropy)
+def softxent_value_and_grad(name: str) -> Call:
+    """A loss of ours with its own derivative."""
+    return softxent.value_and_grad(getattr(softxent, name))
 
 
 def sklearn_log_loss(logits: Array, labels: Array) -> Array:
@@ -137,7 +142,32 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 def own_gradient(logits: Array, labels: Array) -> tuple[Array, Array]:
     """The mean loss and its gradient, without the library's help."""
-    return softxent_value_and_grad()(logits, labels)
+    return softxent_value_and_grad("cross_entropy")(logits, labels)
+
+
+def of_logits(name: str) -> Call:
+    """Our function of that name, of the logits alone."""
+    return lambda logits, _: getattr(softxent, name)(logits)
+
+
+def of_both(name: str, **options: Any) -> Call:
+    """Our function of that name, of both operands."""
+    return lambda logits, second: getattr(softxent, name)(logits, second, **options)
+
+
+def kl_divergence(logits: Array, teacher: Array) -> Array:
+    """Of every row, from the teacher."""
+    return softxent.kl_divergence(teacher, logits)
+
+
+def kl_loss(logits: Array, teacher: Array) -> Array:
+    """The mean, which only the logits are to follow."""
+    return softxent.kl_divergence(teacher, logits, reduction="mean")
+
+
+def segment_logsumexp(logits: Array, ids: Array) -> Array:
+    """Of groups of rows."""
+    return softxent.segment_logsumexp(logits, ids, segments(len(logits)))
 
 
 SCIPY_SOFTMAX = on_numpy("scipy.special.softmax", lambda x, _: scipy.special.softmax(x, axis=-1))
@@ -163,3 +193,105 @@ JAX_LOGSUMEXP = on_jax(
 OPTAX_LOSS = on_jax("optax.softmax_cross_entropy_with_integer_labels", optax_loss, compiled=False)
 OPTAX_LOSS_JITTED = on_jax("optax.softmax_cross_entropy_with_integer_labels", optax_loss)
 OPTAX_GRADIENT_JITTED = on_jax("optax.softmax_cross_entropy_with_integer_labels", jax.value_and_grad(optax_loss))
+
+
+# -- Peers of the rest of the family: where they have no such function, the lines that their users write ---------------
+
+
+def scipy_entropy(logits: Array, _: Array) -> Array:
+    """The entropy as SciPy has it: of probabilities."""
+    return scipy.stats.entropy(scipy.special.softmax(logits, axis=-1), axis=-1)
+
+
+def scipy_kl_divergence(logits: Array, teacher: Array) -> Array:
+    """The divergence as SciPy has it: of probabilities."""
+    p, q = scipy.special.softmax(teacher, axis=-1), scipy.special.softmax(logits, axis=-1)
+    return scipy.special.rel_entr(p, q).sum(axis=-1)
+
+
+def torch_binary_loss(logits: Array, targets: Array) -> Array:
+    """The mean."""
+    return functional.binary_cross_entropy_with_logits(logits, targets)
+
+
+def torch_focal_loss(logits: Array, labels: Array) -> Array:
+    """The mean, from the loss of torch."""
+    loss = functional.cross_entropy(logits, labels, reduction="none")
+    return ((1 - torch.exp(-loss)) ** 2 * loss).mean()
+
+
+def torch_entropy(logits: Array, _: Array) -> Array:
+    """Of every row, as in torch.distributions.Categorical."""
+    return torch.distributions.Categorical(logits=logits, validate_args=False).entropy()
+
+
+def torch_kl_loss(logits: Array, teacher: Array) -> Array:
+    """The mean."""
+    log_q, log_p = functional.log_softmax(logits, dim=-1), functional.log_softmax(teacher, dim=-1)
+    return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def torch_gumbel_softmax(logits: Array, noise: Array) -> Array:
+    """What torch makes of its own noise."""
+    return functional.softmax((logits + noise) / 0.5, dim=-1)
+
+
+def entmax_package_loss(logits: Array, labels: Array) -> Array:
+    """The mean."""
+    return entmax.entmax15_loss(logits, labels).mean()
+
+
+def optax_binary_loss(logits: Array, targets: Array) -> Array:
+    """The mean that optax leaves to its caller."""
+    return optax.sigmoid_binary_cross_entropy(logits, targets).mean()
+
+
+def optax_binary_focal_loss(logits: Array, targets: Array) -> Array:
+    """The mean that optax leaves to its caller."""
+    return optax.sigmoid_focal_loss(logits, targets).mean()
+
+
+def optax_kl_loss(logits: Array, teacher: Array) -> Array:
+    """The mean that optax leaves to its caller."""
+    log_q, log_p = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher)
+    return optax.losses.kl_divergence_with_log_targets(log_q, log_p).mean()
+
+
+def jax_segment_logsumexp(logits: Array, ids: Array) -> Array:
+    """From jax's sums and maxima of segments."""
+    count = segments(len(logits))
+    largest = jax.ops.segment_max(logits, ids, count)
+    return jax.numpy.log(jax.ops.segment_sum(jax.numpy.exp(logits - largest[ids]), ids, count)) + largest
+
+
+SCIPY_SIGMOID = on_numpy("scipy.special.expit", lambda x, _: scipy.special.expit(x))
+SCIPY_LOG_SIGMOID = on_numpy("scipy.special.log_expit", lambda x, _: scipy.special.log_expit(x))
+SCIPY_SOFTPLUS = on_numpy("scipy.special.softplus", lambda x, _: scipy.special.softplus(x))
+SCIPY_ENTROPY = on_numpy("scipy.stats.entropy of scipy's softmax", scipy_entropy)
+SCIPY_KL = on_numpy("scipy.special.rel_entr of its softmax", scipy_kl_divergence)
+NUMPY_LOGCUMSUMEXP = on_numpy("numpy.logaddexp.accumulate", lambda x, _: np.logaddexp.accumulate(x, axis=-1))
+
+TORCH_SIGMOID = on_torch("torch.sigmoid", lambda x, _: torch.sigmoid(x))
+TORCH_LOG_SIGMOID = on_torch("torch.nn.functional.logsigmoid", lambda x, _: functional.logsigmoid(x))
+TORCH_SOFTPLUS = on_torch("torch.nn.functional.softplus", lambda x, _: functional.softplus(x))
+TORCH_BINARY_BACKWARD = on_torch(
+    "torch.nn.functional.binary_cross_entropy_with_logits", with_backward(torch_binary_loss)
+)
+TORCH_FOCAL_BACKWARD = on_torch("torch.nn.functional.cross_entropy, and a formula", with_backward(torch_focal_loss))
+TORCH_NLL_BACKWARD = on_torch("torch.nn.functional.nll_loss", with_backward(functional.nll_loss))
+TORCH_ENTROPY = on_torch("torch.distributions.Categorical", torch_entropy)
+TORCH_KL_BACKWARD = on_torch("torch.nn.functional.kl_div of log_softmax", with_backward(torch_kl_loss))
+TORCH_LOGCUMSUMEXP = on_torch("torch.logcumsumexp", lambda x, _: torch.logcumsumexp(x, dim=-1))
+TORCH_GUMBEL_SOFTMAX = on_torch("torch.nn.functional.softmax of the sum", torch_gumbel_softmax)
+ENTMAX_SPARSEMAX = on_torch("entmax.sparsemax", lambda x, _: entmax.sparsemax(x))
+ENTMAX_ENTMAX = on_torch("entmax.entmax15", lambda x, _: entmax.entmax15(x))
+ENTMAX_BACKWARD = on_torch("entmax.entmax15_loss", with_backward(entmax_package_loss))
+
+JAX_SIGMOID = on_jax("jax.nn.sigmoid", lambda x, _: jax.nn.sigmoid(x))
+JAX_LOG_SIGMOID = on_jax("jax.nn.log_sigmoid", lambda x, _: jax.nn.log_sigmoid(x))
+JAX_SOFTPLUS = on_jax("jax.nn.softplus", lambda x, _: jax.nn.softplus(x))
+JAX_LOGCUMSUMEXP = on_jax("jax.lax.cumlogsumexp", lambda x, _: jax.lax.cumlogsumexp(x, axis=1))
+JAX_SEGMENTS = on_jax("jax.ops.segment_max and segment_sum", jax_segment_logsumexp)
+OPTAX_BINARY_GRADIENT = on_jax("optax.sigmoid_binary_cross_entropy", jax.value_and_grad(optax_binary_loss))
+OPTAX_FOCAL_GRADIENT = on_jax("optax.sigmoid_focal_loss", jax.value_and_grad(optax_binary_focal_loss))
+OPTAX_KL_GRADIENT = on_jax("optax.kl_divergence_with_log_targets", jax.value_and_grad(optax_kl_loss))

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import linear
 import suites
 from contenders import Contender, on_numpy
 from inputs import Shape, given
@@ -45,7 +46,7 @@ BIG: Shape = (16_384, 4_096)
 
 
 class Usage(NamedTuple):
-    """Bytes of the logits, of what a call needed beyond them, and of its results."""
+    """Bytes of the input, of what a call needed beyond them, and of its results."""
 
     given: int
     extra: int
@@ -64,7 +65,7 @@ class Row:
     @property
     def name(self) -> str:
         """What `--only` looks at."""
-        return f"memory {self.library} {self.function} {self.shape[0]}x{self.shape[1]}"
+        return f"memory {self.library} {self.function} {'x'.join(map(str, self.shape))}"
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,18 @@ ROWS = (
     Row("torch", suites.WITH_GRADIENT, suites.TEN_CLASSES, at_most(1.1)),
     Row("jax", "softmax", suites.LARGE),
     Row("jax", suites.WITH_GRADIENT, suites.LARGE),
+    *(
+        Row(library, linear.WITH_GRADIENT, shape)
+        for library in ("NumPy", "torch", "jax")
+        for shape in (linear.SHAPE, linear.SMALL, *linear.LARGER)
+    ),
 )
 
 
 def pair_of(library: str, function: str) -> suites.Pair:
     """The first pair of the suites for this work."""
-    return next(pair for pair in suites.PAIRS if (pair.library, pair.function) == (library, function))
+    pairs = (*suites.PAIRS, *linear.PAIRS)
+    return next(pair for pair in pairs if (pair.library, pair.function) == (library, function))
 
 
 def contender(side: str, library: str, function: str) -> Contender:
@@ -122,9 +129,16 @@ def contender(side: str, library: str, function: str) -> Contender:
 # -- In the process that measures ------------------------------------------------------------------------------------
 
 
-def sizes(results: Array | tuple[Array, ...]) -> int:
-    """Bytes of one result or several."""
-    return sum(part.nbytes for part in (results if isinstance(results, tuple) else (results,)))
+def sizes(arrays: Array | tuple[Array, ...]) -> int:
+    """Bytes of one array or several."""
+    return sum(part.nbytes for part in (arrays if isinstance(arrays, tuple) else (arrays,)))
+
+
+def inputs(library: str, function: str, shape: Shape) -> tuple[Array | tuple[Array, ...], Array]:
+    """What a function is given: logits, or what they are made of, and labels."""
+    if function == linear.WITH_GRADIENT:
+        return linear.given(library, shape)
+    return given(library, shape, function=function)
 
 
 def status(field: str) -> int:
@@ -154,28 +168,38 @@ def peak_elsewhere(call: Callable[[], Any]) -> tuple[int, Any]:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit, results
 
 
-def resident(side: Contender, shape: Shape) -> Usage:
+def warm_up(function: str, shape: Shape) -> Shape:
+    """A small size, but where matrices are multiplied the very size: the room a library does that in, it keeps.
+
+    Elsewhere than on Linux that would hide the peak.
+    """
+    if function != linear.WITH_GRADIENT:
+        return WARM_UP
+    return shape if sys.platform == "linux" else linear.WARM_UP
+
+
+def resident(side: Contender, function: str, shape: Shape) -> Usage:
     """Measure a call by the memory of this process."""
-    side.call(*given(side.library, WARM_UP))
-    logits, labels = given(side.library, shape)
+    side.call(*inputs(side.library, function, warm_up(function, shape)))
+    logits, labels = inputs(side.library, function, shape)
     peak = peak_on_linux if sys.platform == "linux" else peak_elsewhere
     extra, results = peak(lambda: side.call(logits, labels))
-    return Usage(logits.nbytes, extra, sizes(results))
+    return Usage(sizes(logits), extra, sizes(results))
 
 
-def analysed(side: Contender, shape: Shape) -> Usage:
+def analysed(side: Contender, function: str, shape: Shape) -> Usage:
     """Ask XLA what the compiled call needs."""
-    logits, labels = given(side.library, shape)
+    logits, labels = inputs(side.library, function, shape)
     analysis = jax.jit(side.traced).lower(logits, labels).compile().memory_analysis()
     results = analysis.output_size_in_bytes
-    return Usage(logits.nbytes, analysis.temp_size_in_bytes + results, results)
+    return Usage(sizes(logits), analysis.temp_size_in_bytes + results, results)
 
 
 def serve(arguments: Sequence[str]) -> None:
     """Measure what the arguments ask for and print it."""
     side, library, function, *shapes = arguments
     chosen = contender(side, library, function)
-    print(json.dumps([resident(chosen, tuple(map(int, shape.split("x")))) for shape in shapes]))
+    print(json.dumps([resident(chosen, function, tuple(map(int, shape.split("x")))) for shape in shapes]))
 
 
 # -- In the process that asks ----------------------------------------------------------------------------------------
@@ -185,7 +209,7 @@ def weigh(side: str, library: str, function: str, shapes: Sequence[Shape]) -> li
     """Measure one side at several sizes, in a process of its own unless XLA knows the answer."""
     chosen = contender(side, library, function)
     if chosen.library == "jax":
-        return [analysed(chosen, shape) for shape in shapes]
+        return [analysed(chosen, function, shape) for shape in shapes]
     command = [sys.executable, __file__, side, library, function, *("x".join(map(str, shape)) for shape in shapes)]
     environment = os.environ | ENVIRONMENT
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - this file

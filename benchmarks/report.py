@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import linear
 import rich.table
 from figures import draw_growth, draw_ratios
 from suites import LEFT_OUT, size_text
@@ -41,6 +42,11 @@ of the ratios of single rounds. All libraries use as many threads as they do by 
 Memory: the peak of a process during the call, less what was resident before it, so that results and gradients count and
 the input does not. A call with two temporaries of the input's size has to read as 2 first. On jax it is what XLA's
 analysis of the compiled call says, temporaries and results.
+
+`linear_cross_entropy`: a size is that of rows, features and classes, the input is features and weights. They are
+standard normal, the weights scaled so that logits have variance 1. What its memory is held against, the peer's or that
+of a sixteenth of the rows or classes, does not count results, which are the loss and its derivatives by features and
+weights. A number of MiB is the caller's `chunk_bytes`.
 """
 TARGETS = """\
 ## Targets
@@ -123,7 +129,8 @@ def outcomes(results: Results) -> list[Outcome]:
     """Every target of the run."""
     timed = [timed.outcome() for timed in results.times if timed.row.target]
     weighed = [weighed.outcome() for weighed in results.memory if weighed.row.target]
-    return [*timed, *weighed, *(outcome for measured in results.growth for outcome in measured.outcomes())]
+    grown = [outcome for measured in results.growth for outcome in measured.outcomes()]
+    return [*timed, *weighed, *linear.outcomes(results.memory), *grown]
 
 
 def target_table(results: Results) -> Table:

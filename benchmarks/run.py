@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import compare
 import growth
+import linear
 import machine
 import memory
 import report
@@ -63,7 +64,7 @@ def timed(rows: list[suites.Row], plan: timing.Plan, progress: Progress) -> list
     done = {}
     for row in sorted(rows, key=lambda row: (row.elements, row.shape, row.dtype)):
         progress.update(task, description=row.name)
-        done[row.name] = suites.timed(row, plan)
+        done[row.name] = (linear if isinstance(row, linear.Row) else suites).timed(row, plan)
         progress.advance(task)
     return [done[row.name] for row in rows]
 
@@ -84,7 +85,8 @@ def grown(curves: list[growth.Curve], plan: timing.Plan, progress: Progress) -> 
 
 def measured(options: argparse.Namespace, plan: timing.Plan, progress: Progress) -> report.Results:
     """Measure everything that was asked for."""
-    rows, curves = chosen(suites.rows(), options.only), chosen(growth.CURVES, options.only)
+    rows = chosen([*suites.rows(), *linear.rows()], options.only)
+    curves = chosen(growth.CURVES, options.only)
     if options.quick:
         rows, curves = [row for row in rows if row.elements <= SMALL], shortened(curves)
     return report.Results(

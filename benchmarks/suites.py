@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -271,9 +271,132 @@ ON_JAX = (
     ),
 )
 
+# The rest of the family, at a few sizes of what it is used for.
+BINARY_WITH_GRADIENT, KL_WITH_GRADIENT = "binary_cross_entropy with gradient", "kl_divergence with gradient"
+
+
+def own_gradient_of(name: str) -> c.Call:
+    """A loss and its gradient, without the library's help."""
+    return lambda logits, second: c.softxent_value_and_grad(name)(logits, second)  # noqa: PLW0108 - looked up late
+
+
+FAMILY_ON_NUMPY = (
+    Pair("sigmoid", c.on_numpy("softxent.sigmoid", c.of_logits("sigmoid")), c.SCIPY_SIGMOID, (SMALL_BATCH, LARGE)),
+    Pair("log_sigmoid", c.on_numpy("softxent.log_sigmoid", c.of_logits("log_sigmoid")), c.SCIPY_LOG_SIGMOID, (LARGE,)),
+    Pair("softplus", c.on_numpy("softxent.softplus", c.of_logits("softplus")), c.SCIPY_SOFTPLUS, (LARGE,)),
+    Pair(
+        BINARY_WITH_GRADIENT,
+        c.on_numpy("softxent.value_and_grad(binary_cross_entropy)", own_gradient_of("binary_cross_entropy")),
+        c.TORCH_BINARY_BACKWARD,
+        (MEDIUM, LARGE),
+    ),
+    Pair("entropy", c.on_numpy("softxent.entropy", c.of_logits("entropy")), c.SCIPY_ENTROPY, (MEDIUM, TEN_CLASSES)),
+    Pair("kl_divergence", c.on_numpy("softxent.kl_divergence", c.kl_divergence), c.SCIPY_KL, (MEDIUM, TEN_CLASSES)),
+    Pair(
+        "logcumsumexp",
+        c.on_numpy("softxent.logcumsumexp", c.of_logits("logcumsumexp")),
+        c.NUMPY_LOGCUMSUMEXP,
+        (MEDIUM,),
+    ),
+)
+
+FAMILY_ON_TORCH = (
+    Pair("sigmoid", c.on_torch("softxent.sigmoid", c.of_logits("sigmoid")), c.TORCH_SIGMOID, (SMALL_BATCH, LARGE)),
+    Pair("log_sigmoid", c.on_torch("softxent.log_sigmoid", c.of_logits("log_sigmoid")), c.TORCH_LOG_SIGMOID, (LARGE,)),
+    Pair("softplus", c.on_torch("softxent.softplus", c.of_logits("softplus")), c.TORCH_SOFTPLUS, (LARGE,)),
+    Pair(
+        BINARY_WITH_GRADIENT,
+        c.on_torch("softxent.binary_cross_entropy", c.with_backward(c.of_both("binary_cross_entropy"))),
+        c.TORCH_BINARY_BACKWARD,
+        (SMALL_BATCH, MEDIUM, LARGE),
+    ),
+    Pair(
+        "focal_loss with gradient",
+        c.on_torch("softxent.focal_loss", c.with_backward(c.of_both("focal_loss"))),
+        c.TORCH_FOCAL_BACKWARD,
+        (MEDIUM, TEN_CLASSES),
+    ),
+    Pair(
+        "nll_loss with gradient",
+        c.on_torch("softxent.nll_loss", c.with_backward(c.of_both("nll_loss"))),
+        c.TORCH_NLL_BACKWARD,
+        (MEDIUM, TEN_CLASSES),
+    ),
+    Pair("entropy", c.on_torch("softxent.entropy", c.of_logits("entropy")), c.TORCH_ENTROPY, (TOKENS,)),
+    Pair(
+        KL_WITH_GRADIENT,
+        c.on_torch("softxent.kl_divergence", c.with_backward(c.kl_loss)),
+        c.TORCH_KL_BACKWARD,
+        (MEDIUM, TOKENS),
+    ),
+    Pair(
+        "logcumsumexp",
+        c.on_torch("softxent.logcumsumexp", c.of_logits("logcumsumexp")),
+        c.TORCH_LOGCUMSUMEXP,
+        (MEDIUM,),
+    ),
+    Pair("sparsemax", c.on_torch("softxent.sparsemax", c.of_logits("sparsemax")), c.ENTMAX_SPARSEMAX, (SMALL, HALF)),
+    Pair("entmax", c.on_torch("softxent.entmax", c.of_logits("entmax")), c.ENTMAX_ENTMAX, (MEDIUM, HALF)),
+    Pair(
+        "entmax_loss with gradient",
+        c.on_torch("softxent.entmax_loss", c.with_backward(c.of_both("entmax_loss"))),
+        c.ENTMAX_BACKWARD,
+        (MEDIUM,),
+    ),
+    Pair(
+        "gumbel_softmax",
+        c.on_torch("softxent.gumbel_softmax", c.of_both("gumbel_softmax", temperature=0.5)),
+        c.TORCH_GUMBEL_SOFTMAX,
+        (SMALL_BATCH, MEDIUM),
+    ),
+)
+
+FAMILY_ON_JAX = tuple(
+    replace(pair, how="jitted")
+    for pair in (
+        Pair("sigmoid", c.on_jax("softxent.sigmoid", c.of_logits("sigmoid")), c.JAX_SIGMOID, (LARGE,)),
+        Pair("log_sigmoid", c.on_jax("softxent.log_sigmoid", c.of_logits("log_sigmoid")), c.JAX_LOG_SIGMOID, (LARGE,)),
+        Pair("softplus", c.on_jax("softxent.softplus", c.of_logits("softplus")), c.JAX_SOFTPLUS, (LARGE,)),
+        Pair(
+            BINARY_WITH_GRADIENT,
+            c.on_jax("softxent.binary_cross_entropy", jax.value_and_grad(c.of_both("binary_cross_entropy"))),
+            c.OPTAX_BINARY_GRADIENT,
+            (MEDIUM, LARGE),
+        ),
+        Pair(
+            "binary_focal_loss with gradient",
+            c.on_jax("softxent.binary_focal_loss", jax.value_and_grad(c.of_both("binary_focal_loss"))),
+            c.OPTAX_FOCAL_GRADIENT,
+            (MEDIUM,),
+        ),
+        Pair(
+            KL_WITH_GRADIENT,
+            c.on_jax("softxent.kl_divergence", jax.value_and_grad(c.kl_loss)),
+            c.OPTAX_KL_GRADIENT,
+            (TOKENS,),
+        ),
+        Pair(
+            "logcumsumexp",
+            c.on_jax("softxent.logcumsumexp", c.of_logits("logcumsumexp")),
+            c.JAX_LOGCUMSUMEXP,
+            (MEDIUM,),
+        ),
+        Pair(
+            "segment_logsumexp",
+            c.on_jax("softxent.segment_logsumexp", c.segment_logsumexp),
+            c.JAX_SEGMENTS,
+            (TEN_CLASSES,),
+        ),
+    )
+)
+
 # What torch.compile calls on the CPU.
 COMPILER = shutil.which("g++") or shutil.which("clang++")
-PAIRS = (*ON_NUMPY, *ON_TORCH, *(COMPILED_ON_TORCH if COMPILER else ()), *ON_JAX)
+PAIRS = (
+    *(*ON_NUMPY, *FAMILY_ON_NUMPY),
+    *(*ON_TORCH, *FAMILY_ON_TORCH, *(COMPILED_ON_TORCH if COMPILER else ())),
+    *(*ON_JAX, *FAMILY_ON_JAX),
+)
 LEFT_OUT = "" if COMPILER else "The rows of torch.compile are left out: there is no C++ compiler."
 
 
@@ -286,7 +409,7 @@ def rows() -> Iterator[Row]:
 
 def prepared(contender: c.Contender, row: Row) -> Callable[[], Any]:
     """A contender's call with its inputs, once it has been seen to return the right values."""
-    call = partial(contender.call, *given(contender.library, row.shape, row.dtype))
+    call = partial(contender.call, *given(contender.library, row.shape, row.dtype, row.pair.function))
     assert_close(call(), expected(row.pair.function, row.shape, row.dtype), row.dtype)
     return call
 

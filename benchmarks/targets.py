@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Quantity = Literal["ratio", "µs", "memory ÷ input", "slope"]
+Quantity = Literal["ratio", "µs", "memory ÷ input", "memory ÷ peer's", "memory ÷ that of 1/16", "slope"]
 
 
 @dataclass(frozen=True)

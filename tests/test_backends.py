@@ -10,6 +10,7 @@ import pytest
 
 from softxent import cross_entropy, softmax
 from softxent.backends import backend_of
+from softxent.backends.numpy import Backend as NumpyBackend
 from softxent.backends.numpy import registered
 
 if TYPE_CHECKING:
@@ -38,6 +39,22 @@ def test_numpy_knows_dtypes_that_are_registered_with_it() -> None:
     assert registered("float32", None) == np.float32
     assert registered("no such dtype", np.float32) == np.float32
     assert registered("no such dtype", "no such dtype") is None
+
+
+@pytest.mark.backends("numpy")
+def test_only_a_block_remembers_where_entries_lie(backend: Backend) -> None:
+    """What all threads share keeps nothing of a call, and finds the same."""
+    x, index = backend.array([[3.0, 1.0], [2.0, 5.0]], "float32"), backend.array([[1], [0]])
+    shared = backend_of(x)
+    assert isinstance(shared, NumpyBackend)
+    block = shared.of_one_block(None)
+    ids = backend.array([1, 0])
+    for ops in (shared, block):
+        np.testing.assert_array_equal(ops.take_along_axis(x, index, axis=-1), [[1.0], [2.0]])
+        np.testing.assert_array_equal(ops.segment_sum(x, ids, 2, axis=0), [[2.0, 5.0], [3.0, 1.0]])
+    assert shared._last is shared._groups is None
+    assert block._last is not None
+    assert block._groups is not None
 
 
 @pytest.mark.backends("dask")

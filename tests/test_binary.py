@@ -645,6 +645,14 @@ def test_labels_of_another_dtype_are_cast(backend: Backend) -> None:
     assert_same(backend, found, expected)
 
 
+def test_a_number_for_a_weight(backend: Backend) -> None:
+    """It multiplies the losses, and what their mean divides by (§4)."""
+    x, y = backend.array([0.0, 0.0, 0.0], "float32"), backend.array([1, 0, 1], "int32")
+    for reduction, times in (("sum", 6), ("mean", 1)):
+        found = backend.call(binary_cross_entropy, x, y, weight=2.0, reduction=reduction)
+        assert_exact(backend, found, times * np.log(2.0))
+
+
 def test_a_single_logit(backend: Backend) -> None:
     """0-d, with an array or a number for its label."""
     x = backend.array(0.0, "float32")

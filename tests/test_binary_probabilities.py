@@ -424,6 +424,23 @@ def test_halves(backend: Backend, dtype: str) -> None:
     assert_exact(backend, clipped, [np.log(4), np.log(16), -np.log1p(-np.float64(np.float32(1e-7)))])
 
 
+@pytest.mark.dtypes("float16")
+def test_certain_halves_cost_nothing__keras_3_15(backend: Backend, dtype: str) -> None:
+    """In keras, on NumPy and jax, 1 - ε is 1 in float16: a certain hit costs 0 · log 0, which is NaN."""
+
+    def of_keras(p: NumPy, y: NumPy) -> NumPy:
+        p = np.clip(p, np.float16(1e-7), 1 - np.float16(1e-7))
+        return np.asarray(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
+
+    p, y = np.asarray([1.0, 0.5], dtype), np.asarray([1.0, 1.0], dtype)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(np.isnan(of_keras(p, y)), [True, False])
+    given = backend.array(p, dtype), backend.array(y, dtype)
+    value, slope = backend.call(value_and_grad(binary_cross_entropy_from_probs), *given, reduction="sum")
+    assert_exact(backend, value, np.log(2))
+    assert_exact(backend, slope, [-1, -2], dtype)
+
+
 @pytest.mark.backends("numpy", "torch")
 def test_blocks(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows taken few at a time are the same."""

@@ -206,6 +206,19 @@ def test_second_derivatives(backend: Backend, measure: str, options: str) -> Non
         np.testing.assert_allclose(diagonal[:, c], backend.numpy(column)[:, c], rtol=1e-4, atol=1e-6)
 
 
+@EAGER
+@pytest.mark.parametrize("measure", MEASURES)
+def test_second_derivatives_with_a_temperature_of_classes(backend: Backend, measure: str) -> None:
+    """Those by the logits over it, divided by it twice; powers of two divide exactly."""
+    function, names, heat = function_of(measure), names_of(measure), single([[0.5, 2, 4]])
+    hot = {name: backend.array(x) for name, x in zip(names, (X, Y), strict=False)}
+    cold = {name: backend.array(x / heat) for name, x in zip(names, (X, Y), strict=False)}
+    given = {"temperature": backend.array(heat), "reduction": "sum"}
+    found = backend.call(hvp(function), **hot, **given, vector=backend.array(VECTOR, "float32"))
+    expected = backend.call(hvp(function), **cold, reduction="sum", vector=backend.array(VECTOR / heat, "float32"))
+    np.testing.assert_allclose(backend.numpy(found), backend.numpy(expected) / heat, rtol=1e-5, atol=1e-6)
+
+
 # -- next to each other -----------------------------------------------------------------------------------------------
 
 # Ordinary logits, with an offset, one that has nearly all of the mass, -inf on both sides.
@@ -431,6 +444,8 @@ def test_no_classes(backend: Backend, measure: str, *, probs: bool) -> None:
     value, slopes = backend.call(value_and_grad(function, names), *sides, reduction="none")
     assert_equal(backend, value, single([0, 0]))
     assert all(slope.shape == (2, 0) for slope in slopes)
+    value, pullback = backend.call(vjp(function, names), *sides)
+    assert all(slope.shape == (2, 0) for slope in backend.call(pullback, value))
     assert_equal(backend, backend.call(function, *sides, reduction="mean"), single(0))
     assert backend.call(hvp(function), *sides, vector=sides[0]).shape == (2, 0)
     assert backend.call(hessian_diagonal(function), *sides).shape == (2, 0)
@@ -623,6 +638,9 @@ def test_what_is_checked() -> None:
     assert_exact(NUMPY, found, [np.log(2.0), 0, 0], "float64")
     found = softxent.entropy_from_probs(p, where=np.asarray([[True, False]] * 2 + [[False, True]]), check=True)
     assert_exact(NUMPY, found, [np.log(2.0) / 2, np.log(2.0) / 2, 0], "float64")
+    assert softxent.entropy_from_probs(np.asarray([0, 1]), check=True) == 0
+    with pytest.raises(ValueError, match="probs must be distributions that sum to 1"):
+        softxent.entropy_from_probs(np.asarray([1, 1]), check=True)
     assert np.isnan(softxent.entropy(A, sample_weight=np.asarray([1.0, -1, 1, 1]), reduction="mean", check=False))
     assert softxent.entropy(A, sample_weight=-1.0, reduction="sum") < 0
 

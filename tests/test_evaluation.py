@@ -124,6 +124,16 @@ def test_other_axes(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.isnan(single.loss_interval()[0])
 
 
+@pytest.mark.backends("numpy", "torch")
+def test_wide_rows_in_pieces(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties are counted from the start of the row."""
+    monkeypatch.setattr("softxent.backends.blocks.WIDE", 1)
+    for library in ("numpy", "torch"):
+        monkeypatch.setattr(f"softxent.backends.{library}.Backend.entries", 2)
+    found = evaluate([(backend.array(LOGITS), backend.array(LABELS))], top_k=2)
+    assert_found(found, directly(LOGITS, LABELS, top=(2,), bins=15))
+
+
 @LIBRARIES
 def test_logits_of_a_linear_layer(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Made a block at a time."""

@@ -287,6 +287,19 @@ def test_forward_mode_and_second_derivatives(backend: Backend) -> None:
     assert_close(backend, by_w, hz.T @ X + dz.T @ t)
 
 
+@pytest.mark.backends("jax")
+def test_forward_mode_of_the_weights_alone(backend: Backend) -> None:
+    """Of single losses, by a rule of its own."""
+    import jax
+
+    (x, w, b), labels, _ = on(backend, "plain")
+    t = np.cos(np.arange(C * D)).reshape(C, D)
+    f = partial(linear_cross_entropy, reduction="none", chunk_bytes=THREE_ROWS)
+    along = jax.jvp(lambda w: f(x, w, labels, bias=b), (w,), (backend.array(t.astype(widest(backend))),))[1]
+    dz = grad(cross_entropy)(X @ W.T + B, CASES["plain"][0], reduction="sum")
+    assert_close(backend, along, np.sum(dz * (X @ t.T), axis=-1))
+
+
 @pytest.mark.backends("torch")
 def test_torch_transforms(backend: Backend) -> None:
     torch = backend.xp
@@ -320,6 +333,16 @@ def test_torch_compile(backend: Backend, reduction: str) -> None:
         found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.backends("jax")
+def test_jax_jit(backend: Backend) -> None:
+    """A value of which nobody asks for derivatives."""
+    import jax
+
+    (x, w, b), labels, _ = on(backend, "plain")
+    f = jax.jit(lambda x, w, b: linear_cross_entropy(x, w, labels, bias=b, chunk_bytes=THREE_ROWS, check=False))
+    assert_close(backend, f(x, w, b), np.asarray(cross_entropy(X @ W.T + B, CASES["plain"][0])))
 
 
 @pytest.mark.backends("jax")

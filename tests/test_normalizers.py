@@ -754,6 +754,7 @@ def test_logsumexp_where_one_term_dominates__scipy_21597(backend: Backend) -> No
 def test_derivative_of_logsumexp_past_the_overflow_of_exp__scipy_1_17(
     backend: Backend, dtype: str, large: float
 ) -> None:
+    """NaN in SciPy on torch and jax: a plain log(Σ exp) stands in the branch that is not selected."""
     (got,) = gradients(backend, logsumexp, backend.array([large, large, 0.0], dtype))
     assert_near(got, [0.5, 0.5, 0.0], dtype)
 

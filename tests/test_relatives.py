@@ -257,6 +257,19 @@ def test_derivatives_by_parameter_and_alpha(backend: Backend, name: str) -> None
 X = single([[0.5, -1.25, 2], [1, 1, -0.5], [4, 0, 0]])
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_derivatives_by_parameter_of_single_labels(backend: Backend, name: str) -> None:
+    """Those of one-hot distributions."""
+    loss, labels = LOSSES[name], np.asarray([2, 0, 1])
+    by, parameter = grad(loss.function, loss.name), {loss.name: backend.array(loss.value, "float32")}
+    hard, soft = (
+        backend.numpy(backend.call(by, backend.array(X), target, **parameter, reduction="sum"))
+        for target in (backend.array(labels, "int32"), backend.array(np.eye(3)[labels], "float32"))
+    )
+    assert hard != 0
+    np.testing.assert_allclose(hard, soft, rtol=2e-6)
+
+
 def test_alpha(backend: Backend) -> None:
     """It multiplies the costs as class weights do; the mean divides by these alone."""
     labels, alpha, weight = np.asarray([2, 0, 1]), single([0.25, 0.5, 1.0]), single([1.0, 2.0, 0.5])
@@ -302,7 +315,7 @@ def test_focal_gradients_are_finite(backend: Backend, gamma: float) -> None:
 
 
 def test_focal_keeps_the_hardest_examples(backend: Backend) -> None:
-    """A focal loss of clipped probabilities saturates at 16.118 and has no gradient there."""
+    """In keras the focal loss of clipped probabilities saturates at 16.118 and has no gradient there."""
     x, label = single([-60.0, 0, 0]), 0
 
     def clipped(x: Any) -> Any:

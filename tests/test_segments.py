@@ -306,6 +306,18 @@ def test_forward_mode(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None
             assert abs(ahead - float(np.sum(back.astype("float64") * t))) <= 1e-5
 
 
+@pytest.mark.backends("jax")
+def test_forward_mode_of_nothing(backend: Backend) -> None:
+    import jax
+
+    for n, count in ((0, 3), (2, 0)):
+        x, ids = backend.array(np.ones((n, 2)), "float32"), backend.array(np.zeros(n), "int32")
+        of = partial(segment_logsumexp, segment_ids=ids, num_segments=count, check=False)
+        value, pushed = jax.jvp(of, (x,), (x,))
+        assert_equal(backend, value, np.full((count, 2), -INF, dtype="float32"))
+        assert_equal(backend, pushed, np.zeros((count, 2), dtype="float32"))
+
+
 @pytest.mark.backends("torch")
 def test_torch_maps(backend: Backend) -> None:
     """Over entries, over ids, over both."""

@@ -494,6 +494,8 @@ def test_jax_jit_and_vmap(backend: Backend) -> None:
     rows = jax.jit(jax.vmap(jax.grad(lambda x, t: entmax_loss(x, t, 1.5))))(x, labels)
     expected = backend.numpy(grad(entmax_loss)(x, labels, reduction="sum"))
     np.testing.assert_allclose(backend.numpy(rows), expected, rtol=1e-6, atol=1e-7)
+    empty = backend.array(np.zeros((2, 0)), "float32")
+    assert_like(backend, jax.jvp(entmax, (empty,), (empty,))[1], empty)
 
 
 # -- the losses -------------------------------------------------------------------------------------------------------

@@ -130,6 +130,7 @@ USES: dict[str, Callable[..., Array]] = {
     "ignored": lambda logits, labels, **_: cross_entropy(logits, labels, ignore_index=int(labels[0])),
     "soft": lambda logits, **_: cross_entropy(logits, logits.detach().softmax(-1).flip(0), label_smoothing=0.1),
     "logsumexp": lambda logits, **_: logsumexp(logits).sum(),
+    "soft, weighted": lambda logits, weight, **_: cross_entropy(logits, logits.detach().softmax(-1), weight=weight),
     "two losses": lambda **given: mean(**given) + 0.5 * USES["sum"](**given),
     "one loss twice": lambda **given: sum([mean(**given)] * 2),
     "of what is no leaf": lambda logits, **given: mean(logits * 2.0, **given),
@@ -155,7 +156,7 @@ def test_every_use_of_a_loss(
 
 @pytest.mark.parametrize("by", [("weight",), ("temperature",), ("logits", "weight", "temperature")], ids=str)
 @pytest.mark.parametrize("factor", [1.0, 0.25, 8.0])
-@pytest.mark.parametrize("name", ["everything", "weighted mean"])
+@pytest.mark.parametrize("name", ["everything", "weighted mean", "sum over weight"])
 def test_derivatives_by_what_rows_share(
     backend: Backend, seen: Seen, name: str, by: tuple[str, ...], factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,7 +112,7 @@ class Backend(generic.Backend):
         arrays, rest = _parted({**arguments, "denominator": denominator})
         if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
             in_parts = getattr(call.formula.value, "loops", False) and not details
-            if in_parts and call.ending.is_one_value and not isinstance(denominator, jax.core.Tracer):
+            if call.ending.is_one_value and in_parts and not isinstance(denominator, jax.core.Tracer):
                 return _at_once_by_rule(function, call)
             return function(call, *details)
         by = {name: given[name] for name in (details[0] if details else ())}

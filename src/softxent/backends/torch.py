@@ -94,8 +94,6 @@ class Backend(blocks.Backend):
 
     def writable(self, operands: Mapping[str, Any]) -> bool:
         """In host memory, with no graph to record."""
-        if self.private:
-            return True
         tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
         recorded = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
         return tensors[0].device.type == "cpu" and not recorded and not _transformed(*tensors)
@@ -103,7 +101,7 @@ class Backend(blocks.Backend):
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """Few classes by NumPy, on the same memory; rows in parts unseen by a compiler, which would fuse them again."""
         if torch.compiler.is_compiling() and getattr(function, "loops", False):
-            return self._unseen(function, operands, axis=axis, **static)
+            return self._unseen(function, operands, axis=axis, **static)  # pragma: no cover - traced by Dynamo
         if getattr(function, "loops", False) or not self._is_lent(operands, axis):
             return super().evaluate(function, operands, axis=axis, **static)
         with _threads():
@@ -126,7 +124,7 @@ class Backend(blocks.Backend):
             found = _numpy.derived(function, _lent(operands), by=by, axis=axis, **_lent(static))
         return tuple(map(_returned, found))
 
-    def _unseen(self, function: Any, operands: Mapping[str, Any], **static: Any) -> Any:
+    def _unseen(self, function: Any, operands: Any, **static: Any) -> Any:  # pragma: no cover - traced by Dynamo
         """By one operation of a compiled graph."""
         tensors = {name: x for name, x in operands.items() if isinstance(x, torch.Tensor)}
         keywords = {**{name: x for name, x in operands.items() if name not in tensors}, **static}
