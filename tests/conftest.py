@@ -1,10 +1,11 @@
 """How the backend matrix reaches the tests: options of the command line, header, fixtures, Hypothesis profiles.
 
 A test that takes `backend` runs once on every selected member of `matrix.MEMBERS` (mparray only where a test names
-it); with `dtype` or `int_dtype` beside it, once for every dtype of that kind the backend has. The marker
-`backends("torch", "jax")` restricts a test to members or libraries, `dtypes("float32")` to dtypes. What does not
-apply is not collected, so nothing is reported as skipped. `backends` (plural) is the list of all selected members, for
-tests that draw once and loop.
+it), and of `matrix.FRAMEWORKS` where `--backend` names it; with `dtype` or `int_dtype` beside it, once for every dtype
+of that kind the backend has. The marker `backends("torch", "jax")` restricts a test to members or libraries,
+`backends("autodiff")` to those that differentiate, `dtypes("float32")` to dtypes. What does not apply is not collected,
+so nothing is reported as skipped. `backends` (plural) is the list of all selected members, for tests that draw once and
+loop.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from matrix import MEMBERS, Backend, load
+from matrix import FRAMEWORKS, MEMBERS, Backend, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _SELECTED = pytest.StashKey[list[Backend]]()
 _MISSING = pytest.StashKey[list[str]]()
@@ -44,11 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backends(*names): members or libraries of the backend matrix to run on")
     config.addinivalue_line("markers", "dtypes(*names): dtypes to run with")
     names: list[str] = config.getoption("--backend") or list(MEMBERS)
-    unknown = sorted(set(names) - set(MEMBERS))
+    known = (*MEMBERS, *FRAMEWORKS)
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise pytest.UsageError(f"--backend: no {', '.join(unknown)}; there are {', '.join(MEMBERS)}")
+        raise pytest.UsageError(f"--backend: no {', '.join(unknown)}; there are {', '.join(known)}")
     selected, missing = [], []
-    for name in MEMBERS:
+    for name in known:
         if name not in names:
             continue
         try:
@@ -74,11 +77,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return header
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is about one library may import it."""
+    selected = {backend.library for backend in config.stash[_SELECTED]}
+    others = (library for library in ("torch", "jax", "dask") if library not in selected)
+    return True if any(collection_path.name.startswith(f"test_{library}") for library in others) else None
+
+
 def _wanted(backend: Backend, definition: pytest.Function) -> bool:
     marker = definition.get_closest_marker("backends")
     if marker is None:
         return not backend.exact
-    return backend.name in marker.args or backend.library in marker.args
+    differentiates = "autodiff" in marker.args and backend.autodiff is not None
+    return differentiates or backend.name in marker.args or backend.library in marker.args
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -109,9 +120,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         spec = getattr(item, "callspec", None)
         return spec is not None and "backend" in spec.params and spec.params["backend"] is None
 
-    gone = [item for item in items if empty(item)]
+    def elsewhere(item: pytest.Item) -> bool:
+        """What takes no backend is tested without frameworks."""
+        takes_none = isinstance(item, pytest.Function) and not {"backend", "backends"} & set(item.fixturenames)
+        return only_frameworks and takes_none
+
+    only_frameworks = all(backend.name in FRAMEWORKS for backend in config.stash[_SELECTED])
+    gone = [item for item in items if empty(item) or elsewhere(item)]
     if gone:
-        items[:] = [item for item in items if not empty(item)]
+        items[:] = [item for item in items if not (empty(item) or elsewhere(item))]
         config.hook.pytest_deselected(items=gone)
 
 
