@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 TYPED = ("src", "tests", "noxfile.py")
@@ -24,6 +25,17 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen
 # Without x64 it is dtypes that differ, not laws: few examples of each.
 X64_OFF = {**ONE_THREAD, "JAX_ENABLE_X64": "0", "HYPOTHESIS_PROFILE": "quick"}
 X64_ON = {**ONE_THREAD, "JAX_ENABLE_X64": "1"}
+
+# Libraries that are tested one at a time, each in an environment of its own since what they ask for does not go
+# together, and the tests that run there: values, derivatives, errors and laws of all functions, and the library's own
+# transforms.
+FRAMEWORKS: dict[str, tuple[str, ...]] = {
+    "mlx": ("tests",),
+    "autograd": ("tests",),
+    # Of its constants ndonnx makes a model for every operation: all functions are exported and run instead.
+    "ndonnx": ("tests/test_onnx.py", "tests/test_imports.py", "docs/onnx.md"),
+    # "tensorflow" and "paddle" go here, and into matrix.FRAMEWORKS.
+}
 
 # Settings that choose kernels and blocks for a machine; where they are set for another one they slow NumPy down.
 OPENBLAS_AS_IT_IS = {"OPENBLAS_CORETYPE": None, "OPENBLAS_L2_SIZE": None}
@@ -110,10 +122,24 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("library", list(FRAMEWORKS))
+def frameworks(session: nox.Session, library: str) -> None:
+    """Run the tests on one more library, if that can be installed here; arguments go to pytest."""
+    try:
+        session.install(f".[numpy,{library}]", *group("test"))
+    except CommandFailed:
+        session.skip(f"{library} cannot be installed on this platform")
+    quick = {**ONE_THREAD, "HYPOTHESIS_PROFILE": "quick"}
+    tests = ("--backend", library, "--doctest-glob=*.md", *FRAMEWORKS[library])
+    session.run("pytest", *PARALLEL, *tests, *session.posargs, env=quick)
+
+
+@nox.session
 def doctests(session: nox.Session) -> None:
     """Run every example of the docstrings, the README and the guide."""
     session.install("-e", f".[{LIBRARIES}]", TORCH, *group("doctest"))
-    pages = ("README.md", *(str(page) for page in sorted(Path("docs").glob("*.md"))))
+    elsewhere = {Path(page) for pages in FRAMEWORKS.values() for page in pages}
+    pages = ("README.md", *(str(page) for page in sorted(set(Path("docs").glob("*.md")) - elsewhere)))
     session.run("pytest", "--doctest-modules", "--doctest-glob=*.md", "src", *pages, *session.posargs, env=ONE_THREAD)
     session.run("python", "docs/support_table.py", "--check")
 

@@ -5,7 +5,7 @@
     python docs/support_table.py --check    fail if the README has another one
 
 What a library can do comes from ``tests/matrix.py``, the oldest supported version from the extras in
-``pyproject.toml``. Every library of the matrix has to be installed.
+``pyproject.toml``. Every library of the matrix has to be installed, but those that ``nox -s frameworks`` installs.
 """
 
 from __future__ import annotations
@@ -38,8 +38,18 @@ NAMES = {
     "dask": "Dask",
     "array_api_strict": "array-api-strict",
     "mparray": "mparray",
+    "mlx": "MLX",
+    "autograd": "autograd",
+    "ndonnx": "ndonnx (ONNX)",
 }
-DERIVATIVES = {None: "", "torch": "autograd, torch.func", "jax": "grad, jvp, vmap, jit"}
+DERIVATIVES = {
+    None: "",
+    "torch": "autograd, torch.func",
+    "jax": "grad, jvp, vmap, jit",
+    "mlx": "grad, jvp, vmap, compile",
+    "autograd": "grad, elementwise_grad, nested",
+}
+DEVICES = {"torch", "jax", "mlx"}  # whose arrays may be where looking is not free
 HEADINGS = (
     "library",
     "oldest version",
@@ -66,14 +76,18 @@ def row(library: str, members: Sequence[Backend], oldest: str) -> tuple[str, ...
         oldest,
         "50 digits" if widest.exact else ", ".join(widest.floats),
         DERIVATIVES[widest.autodiff],
-        "with check=True" if widest.lazy else "eager, on the CPU" if widest.autodiff else "always",
-        ", ".join(member.name for member in members),
+        "with check=True"
+        if widest.lazy or not widest.readable
+        else "eager, on the CPU"
+        if widest.autodiff in DEVICES
+        else "always",
+        ", ".join(getattr(member, "name", library) for member in members),
     )
 
 
 def table() -> str:
     """Return the whole table as markdown."""
-    from tests.matrix import MEMBERS, load
+    from tests.matrix import FRAMEWORKS, MEMBERS, load
 
     order = list(NAMES)
     backends = sorted((load(name) for name in MEMBERS), key=lambda backend: order.index(backend.library))
@@ -83,6 +97,9 @@ def table() -> str:
         row(library, list(members), oldest.get(library, ""))
         for library, members in groupby(backends, key=lambda backend: backend.library)
     ]
+    # What tests of these need to know stands in their classes; the libraries are not loaded.
+    rows += [row(make.func.library, [make.func], oldest.get(make.func.library, "")) for make in FRAMEWORKS.values()]
+    rows.append(("CuPy", "", "float16, float32, float64", "", "with check=True", "untested here"))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 

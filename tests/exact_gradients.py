@@ -25,6 +25,7 @@ from derivatives import (
     gradient,
     hessian,
 )
+from matrix import FRAMEWORKS
 from mpmath import mp, mpf
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Array = Any
 NumPy = np.ndarray[Any, Any]
 
 # All but jax, which compiles for every option and shape anew.
-EAGER = pytest.mark.backends("numpy", "array_api_strict", "torch", "dask")
+EAGER = pytest.mark.backends("numpy", "array_api_strict", "torch", "dask", *FRAMEWORKS)
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------

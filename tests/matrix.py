@@ -2,14 +2,16 @@
 
 A reader finds here what a test needs to know about a library: how an array gets in and out of it without losing its
 dtype, which dtypes it has, whether it is lazy, whether values can be read, whether it differentiates. `MEMBERS` lists
-them all by name; `load(name)` imports the library and returns the backend. Inputs and references are NumPy arrays; only
-the tested call runs on the library.
+them by name, `FRAMEWORKS` those that run only when `--backend` names them; `load(name)` imports the library and returns
+the backend. Inputs and references are NumPy arrays; only the tested call runs on the library.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.metadata
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +62,7 @@ class Backend:
     floats, ints: names of the dtypes it has.
     lazy: True for arrays that hold a graph instead of numbers.
     readable: True where value checks happen without being asked for (eager, on the host).
-    autodiff: "torch", "jax" or None.
+    autodiff: "torch", "jax" or the name of a framework; None where there is no automatic differentiation.
     exact: True where the numbers have 50 digits whatever the dtype says.
     """
 
@@ -110,6 +112,14 @@ class Backend:
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function under the library's own jit where the tests should use it (jax), otherwise as it is."""
         return function
+
+    def gradients(self, function: Callable[..., Array], arrays: tuple[Array, ...], cotangent: Any) -> tuple[Any, ...]:
+        """Derivatives of Σ cotangent · function(*arrays) by the library itself, if it is one of `FRAMEWORKS`."""
+        raise NotImplementedError
+
+    def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
+        """Second derivatives of a 0-d result, (*x.shape, *x.shape), by the same."""
+        raise NotImplementedError
 
     def _put(self, value: np.ndarray[Any, Any]) -> Array:
         return value
@@ -275,6 +285,106 @@ class MPArray(Backend):
         return self.xp.asarray(value)
 
 
+class Mlx(Backend):
+    """MLX on the CPU."""
+
+    library = "mlx"
+    autodiff = "mlx"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.xp = importlib.import_module("mlx.core")
+        self.xp.set_default_device(self.xp.cpu)
+        self.version = str(self.xp.__version__)
+
+    def dtype(self, name: str) -> Any:
+        return self.xp.bool_ if name == "bool" else getattr(self.xp, name)
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        if array.dtype == self.xp.bfloat16:  # no buffer format has it
+            return np.asarray(np.array(array.astype(self.xp.float32)).astype(numpy_dtype("bfloat16")))
+        return np.array(array)
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.xp.array)
+
+    def gradients(self, function: Callable[..., Array], arrays: tuple[Array, ...], cotangent: Any) -> tuple[Any, ...]:
+        seed = np.asarray(cotangent)
+
+        def weighed(*arrays: Array) -> Array:
+            result = function(*arrays)
+            return self.xp.sum(result * self.xp.array(seed, dtype=result.dtype))
+
+        found = self.xp.grad(weighed, argnums=tuple(range(len(arrays))))(*arrays)
+        return tuple(found) if len(arrays) > 1 else (found,)
+
+    def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
+        gradient = self.xp.grad(function)
+        seeds = [np.reshape(row, x.shape) for row in np.eye(x.size)]
+        rows = [self.gradients(gradient, (x,), seed)[0] for seed in seeds]
+        return self.xp.reshape(self.xp.stack(rows), (*x.shape, *x.shape))
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        return self.xp.array(value, dtype=self.dtype(value.dtype.name))
+
+
+class Autograd(Backend):
+    """HIPS autograd: floating arrays come in a box of a trace that lies under those of its derivatives."""
+
+    library = "autograd"
+    autodiff = "autograd"
+
+    _OUTERMOST = -0.5  # autograd counts its traces from 0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.xp = importlib.import_module("autograd.numpy")
+        self.autograd = importlib.import_module("autograd")
+        self.tracer = importlib.import_module("autograd.tracer")
+        self.root = importlib.import_module("autograd.core").VJPNode.new_root
+        self.version = importlib.metadata.version("autograd")
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.asarray(self.tracer.getval(array))
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(self.tracer.getval(array), (np.ndarray, np.generic))
+
+    def gradients(self, function: Callable[..., Array], arrays: tuple[Array, ...], cotangent: Any) -> tuple[Any, ...]:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # where nothing depends on an argument
+            pullback, value = self.autograd.make_vjp(function, tuple(range(len(arrays))))(*map(self.numpy, arrays))
+            value = self.numpy(value)
+            found: tuple[Any, ...] = pullback(np.broadcast_to(np.asarray(cotangent, dtype=value.dtype), value.shape))
+        return found
+
+    def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
+        return self.autograd.hessian(function)(self.numpy(x))
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        floating = value.dtype.name in self.floats
+        return self.tracer.new_box(value, self._OUTERMOST, self.root()) if floating else value
+
+
+class Ndonnx(Backend):
+    """ndonnx, which builds ONNX models. Its arrays of constants are computed at once, by onnxruntime."""
+
+    library = "ndonnx"
+    floats = ("float16", "float32", "float64")
+    readable = False
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.xp, name)
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.asarray(array.unwrap_numpy())
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.xp.Array)
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        return self.xp.asarray(value)
+
+
 def _as_numpy(value: Any, dtype: str | None) -> np.ndarray[Any, Any]:
     """A fresh C-contiguous NumPy array."""
     return np.array(value, dtype=None if dtype is None else numpy_dtype(dtype), order="C")
@@ -297,11 +407,19 @@ MEMBERS: dict[str, Callable[[], Backend]] = {
     "mparray": partial(MPArray, "mparray"),
 }
 
+# Run only when `--backend` names them, one at a time: `nox -s frameworks` installs them and does.
+FRAMEWORKS: dict[str, Callable[[], Backend]] = {
+    "mlx": partial(Mlx, "mlx"),
+    "autograd": partial(Autograd, "autograd"),
+    "ndonnx": partial(Ndonnx, "ndonnx"),
+    # "tensorflow" and "paddle" go here.
+}
+
 _LOADED: dict[str, Backend] = {}
 
 
 def load(name: str) -> Backend:
     """The backend of that name; ImportError names the missing library."""
     if name not in _LOADED:
-        _LOADED[name] = MEMBERS[name]()
+        _LOADED[name] = {**MEMBERS, **FRAMEWORKS}[name]()
     return _LOADED[name]

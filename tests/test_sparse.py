@@ -408,7 +408,7 @@ def test_rows_in_blocks(backend: Backend, runner: str, monkeypatch: pytest.Monke
 # -- autodiff ---------------------------------------------------------------------------------------------------------
 
 SMALL = single([[0.5, -1.25, 2], [1, 1, -0.5], [0.25, 0.5, 0]])
-AUTODIFF = pytest.mark.backends("torch", "jax")
+AUTODIFF = pytest.mark.backends("autodiff")
 
 
 @AUTODIFF

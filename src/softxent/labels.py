@@ -322,7 +322,7 @@ def check_binary(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, 
     if isinstance(position, bool):
         return position
     with own.reading():
-        value = labels[position]
+        value = own.stop_gradient(labels)[position]  # what is differentiated may be no number
     if kind != "integer":
         raise ValueError(_no_binary_target(float(value), position, "where="))
     raise ValueError(_no_binary_target(int(value), position, f"ignore_index={int(value)}"))
@@ -403,7 +403,9 @@ def refuse(backend: Backend, name: str, x: Array, *, good: Array, expected: str,
     if not read(backend, backend.any(~good), name, check=True):
         return
     position = first(backend, ~good)
-    raise ValueError(f"{name} must be {expected}, got {float(x[position]):g}{at(position)}; {hint}")
+    raise ValueError(
+        f"{name} must be {expected}, got {float(backend.stop_gradient(x)[position]):g}{at(position)}; {hint}"
+    )
 
 
 def first(backend: Backend, condition: Array) -> tuple[int, ...]:
@@ -468,7 +470,7 @@ def refuse_negative(
     position = first(backend, counted < 0) if weight.ndim > 0 else ()
     msg = (
         f"{name} must not be negative where the mean divides by it, "
-        f"got {float(counted[position]):g}{at(position)}; pass denominator='count'"
+        f"got {float(backend.stop_gradient(counted)[position]):g}{at(position)}; pass denominator='count'"
     )
     raise ValueError(msg)
 

@@ -37,7 +37,7 @@ def weighing(ops: Any, g: Array, sample_weight: Array | None) -> tuple[Array | N
     if sample_weight is None:
         return None, g
     # The cotangent has the dimensions of rows, which a scalar weight has not.
-    return (ops.zeros_like(g) == 0) & (sample_weight != 0), g * sample_weight
+    return (sample_weight != 0) & (ops.zeros_like(g) == 0), g * sample_weight
 
 
 def only_present(ops: Any, r: Any, rule: Callable[[], Array]) -> Callable[[], Array]:
