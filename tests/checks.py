@@ -67,7 +67,11 @@ def call(backend: Backend, function: Callable[..., Any], *arrays: Any, **options
 def gradients(
     backend: Backend, function: Callable[..., Array], *arrays: Array, cotangent: Any = 1.0
 ) -> tuple[NumPy, ...]:
-    """Derivatives of Σ cotangent · function(*arrays) by each of the arrays, found by torch or jax."""
+    """Derivatives of Σ cotangent · function(*arrays) by each of the arrays, found by the library."""
+    if backend.autodiff == "pulled":
+        value, _ = backend.pulled(function, arrays, None)
+        seed = backend.array(np.broadcast_to(cotangent, tuple(value.shape)), backend.numpy(value).dtype.name)
+        return backend.pulled(function, arrays, seed)[1]
     if backend.autodiff == "torch":
         leaves = [x.detach().clone().requires_grad_() for x in arrays]
         result = function(*leaves)
@@ -110,6 +114,6 @@ def default_float(backend: Backend) -> str:
     if backend.library == "array_api_strict":
         info = backend.xp.__array_namespace_info__()
         return str(info.default_dtypes(device=backend.device)["real floating"]).rsplit(".", maxsplit=1)[-1]
-    if backend.library == "torch" or "float64" not in backend.floats:
+    if backend.library in {"torch", "tensorflow", "paddle"} or "float64" not in backend.floats:
         return "float32"
     return "float64"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from matrix import MEMBERS, Backend, load
+from matrix import FRAMEWORKS, MEMBERS, Backend, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,11 +44,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backends(*names): members or libraries of the backend matrix to run on")
     config.addinivalue_line("markers", "dtypes(*names): dtypes to run with")
     names: list[str] = config.getoption("--backend") or list(MEMBERS)
-    unknown = sorted(set(names) - set(MEMBERS))
+    known = MEMBERS | FRAMEWORKS
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise pytest.UsageError(f"--backend: no {', '.join(unknown)}; there are {', '.join(MEMBERS)}")
+        raise pytest.UsageError(f"--backend: no {', '.join(unknown)}; there are {', '.join(known)}")
     selected, missing = [], []
-    for name in MEMBERS:
+    for name in known:
         if name not in names:
             continue
         try:

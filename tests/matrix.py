@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 Array = Any
 
@@ -60,7 +62,8 @@ class Backend:
     floats, ints: names of the dtypes it has.
     lazy: True for arrays that hold a graph instead of numbers.
     readable: True where value checks happen without being asked for (eager, on the host).
-    autodiff: "torch", "jax" or None.
+    autodiff: "torch", "jax", "pulled" if the member has a method of that name for it, or None.
+    flushes: True where numbers below the smallest normal one become 0.
     exact: True where the numbers have 50 digits whatever the dtype says.
     """
 
@@ -70,6 +73,7 @@ class Backend:
     lazy = False
     readable = True
     autodiff: str | None = None
+    flushes = False
     exact = False
     device: Any = None
 
@@ -110,6 +114,15 @@ class Backend:
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function under the library's own jit where the tests should use it (jax), otherwise as it is."""
         return function
+
+    def pulled(
+        self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Array | None
+    ) -> tuple[Array, tuple[np.ndarray[Any, Any], ...]]:
+        """The value, and derivatives of Σ cotangent · value by the arrays, as the library itself finds them.
+
+        Ones are the cotangent where there is none; 0 is the derivative by what the value does not depend on.
+        """
+        raise NotImplementedError
 
     def _put(self, value: np.ndarray[Any, Any]) -> Array:
         return value
@@ -191,6 +204,7 @@ class Jax(Backend):
 
     library = "jax"
     autodiff = "jax"
+    flushes = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -275,6 +289,103 @@ class MPArray(Backend):
         return self.xp.asarray(value)
 
 
+class TensorFlow(Backend):
+    """TensorFlow on the CPU, whose threads flush what is below the smallest normal number."""
+
+    library = "tensorflow"
+    autodiff = "pulled"
+    flushes = True
+
+    def __init__(self, name: str) -> None:
+        with _quiet_logs("TF_CPP_MIN_LOG_LEVEL", "3"):
+            super().__init__(name)
+        self.tf = self.xp
+        self.xp = importlib.import_module("softxent.backends.tensorflow").Namespace()  # TensorFlow has none of its own
+        self.tf.config.threading.set_intra_op_parallelism_threads(1)
+        self.tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.tf, name)
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.asarray(array.numpy())
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.tf.Tensor)
+
+    def pulled(
+        self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Array | None
+    ) -> tuple[Array, tuple[np.ndarray[Any, Any], ...]]:
+        with self.tf.GradientTape() as tape:
+            tape.watch(arrays)
+            value = function(*arrays)
+        zero = self.tf.UnconnectedGradients.ZERO
+        found = tape.gradient(value, list(arrays), cotangent, unconnected_gradients=zero)
+        return value, tuple(map(self.numpy, found))
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        return self.tf.constant(value)
+
+
+class Paddle(Backend):
+    """Paddle on the CPU. Of integers without sign it has those of 8 bits: NumPy's uint16 is its bfloat16."""
+
+    library = "paddle"
+    autodiff = "pulled"
+    ints = ("int8", "int16", "int32", "int64", "uint8")
+
+    def __init__(self, name: str) -> None:
+        with warnings.catch_warnings(), _quiet_logs("GLOG_minloglevel", "3"):
+            warnings.simplefilter("ignore")
+            super().__init__(name)
+        self.paddle = self.xp
+        self.xp = importlib.import_module("softxent.backends.paddle").Namespace()  # Paddle has none of its own
+        self.device = "Place(cpu)"
+        self.paddle.set_device("cpu")
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.paddle, name)
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        if array.dtype == self.paddle.bfloat16:
+            return np.asarray(array.astype("float32").numpy().astype(numpy_dtype("bfloat16")))
+        return np.asarray(array.numpy())
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.paddle.Tensor)
+
+    def pulled(
+        self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Array | None
+    ) -> tuple[Array, tuple[np.ndarray[Any, Any], ...]]:
+        leaves = [x.detach() for x in arrays]
+        for leaf in leaves:
+            leaf.stop_gradient = False
+        value = function(*leaves)
+        found = self.paddle.grad(value, leaves, cotangent, allow_unused=True)
+        zeros = (self.numpy(self.paddle.zeros_like(x)) for x in leaves)
+        grads = tuple(zero if x is None else self.numpy(x) for x, zero in zip(found, zeros, strict=True))
+        return value.detach(), grads
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        if value.dtype.name == "bfloat16":
+            return self.paddle.to_tensor(value.astype(np.float32)).astype("bfloat16")
+        return self.paddle.to_tensor(value)
+
+
+@contextlib.contextmanager
+def _quiet_logs(variable: str, level: str) -> Iterator[None]:
+    """Inside, a library that logs at import is told not to."""
+    before = os.environ.get(variable)
+    os.environ[variable] = level
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
 def _as_numpy(value: Any, dtype: str | None) -> np.ndarray[Any, Any]:
     """A fresh C-contiguous NumPy array."""
     return np.array(value, dtype=None if dtype is None else numpy_dtype(dtype), order="C")
@@ -297,11 +408,17 @@ MEMBERS: dict[str, Callable[[], Backend]] = {
     "mparray": partial(MPArray, "mparray"),
 }
 
+# Libraries that the tests run on in a session of their own: `--backend NAME` selects them, nothing else does.
+FRAMEWORKS: dict[str, Callable[[], Backend]] = {
+    "tensorflow": partial(TensorFlow, "tensorflow"),
+    "paddle": partial(Paddle, "paddle"),
+}
+
 _LOADED: dict[str, Backend] = {}
 
 
 def load(name: str) -> Backend:
     """The backend of that name; ImportError names the missing library."""
     if name not in _LOADED:
-        _LOADED[name] = MEMBERS[name]()
+        _LOADED[name] = (MEMBERS | FRAMEWORKS)[name]()
     return _LOADED[name]

@@ -89,6 +89,8 @@ def pull(backend: Backend, function: Callable[..., Any], x: Array, cotangent: Ar
         leaf = array.requires_grad_()
         function(leaf, **operands, **static).backward(seed)
         return backend.numpy(leaf.grad)
+    if backend.autodiff == "pulled":
+        return backend.pulled(lambda x: function(x, **operands, **static), [array], seed)[1][0]
     if backend.autodiff is None:
         _, pullback = backend.call(vjp(function), array, **operands, **static)
         return backend.numpy(backend.call(pullback, seed))

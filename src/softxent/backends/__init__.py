@@ -18,6 +18,13 @@ _LIBRARIES = {
     ("jaxlib", "ArrayImpl"): "jax",
     ("jax", "Tracer"): "jax",
     ("dask", "Array"): "dask",
+    ("tensorflow", "Tensor"): "tensorflow",
+    ("tensorflow", "Variable"): "tensorflow",
+    ("tensorflow", "RaggedTensor"): "tensorflow",
+    ("tensorflow", "SparseTensor"): "tensorflow",
+    ("tensorflow", "IndexedSlices"): "tensorflow",
+    ("paddle", "Tensor"): "paddle",
+    ("paddle", "Value"): "paddle",
 }
 _BY_TYPE: dict[type, Backend | None] = {}
 _BY_NAME: dict[str, Backend] = {}
@@ -69,6 +76,14 @@ def _load(library: str) -> Backend:
         from softxent.backends import jax
 
         return jax.backend()
+    if library == "tensorflow":
+        from softxent.backends import tensorflow
+
+        return tensorflow.backend()
+    if library == "paddle":
+        from softxent.backends import paddle
+
+        return paddle.backend()
     from softxent.backends import dask
 
     return dask.backend()
