@@ -30,12 +30,16 @@ X64_ON = {**ONE_THREAD, "JAX_ENABLE_X64": "1"}
 # together, and the tests that run there: values, derivatives, errors and laws of all functions, and the library's own
 # transforms.
 FRAMEWORKS: dict[str, tuple[str, ...]] = {
+    "tensorflow": ("tests",),
+    "paddle": ("tests",),
     "mlx": ("tests",),
     "autograd": ("tests",),
     # Of its constants ndonnx makes a model for every operation: all functions are exported and run instead.
     "ndonnx": ("tests/test_onnx.py", "tests/test_imports.py", "docs/onnx.md"),
-    # "tensorflow" and "paddle" go here, and into matrix.FRAMEWORKS.
 }
+
+# On Linux and Windows a build of TensorFlow without what GPUs need, which is a quarter of the size.
+SMALLER = {"tensorflow": (".[numpy]", "tensorflow-cpu>=2.21")} if sys.platform != "darwin" else {}
 
 # Settings that choose kernels and blocks for a machine; where they are set for another one they slow NumPy down.
 OPENBLAS_AS_IT_IS = {"OPENBLAS_CORETYPE": None, "OPENBLAS_L2_SIZE": None}
@@ -126,7 +130,7 @@ def types(session: nox.Session) -> None:
 def frameworks(session: nox.Session, library: str) -> None:
     """Run the tests on one more library, if that can be installed here; arguments go to pytest."""
     try:
-        session.install(f".[numpy,{library}]", *group("test"))
+        session.install(*SMALLER.get(library, (f".[numpy,{library}]",)), *group("test"))
     except CommandFailed:
         session.skip(f"{library} cannot be installed on this platform")
     quick = {**ONE_THREAD, "HYPOTHESIS_PROFILE": "quick"}

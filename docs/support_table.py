@@ -38,6 +38,8 @@ NAMES = {
     "dask": "Dask",
     "array_api_strict": "array-api-strict",
     "mparray": "mparray",
+    "tensorflow": "TensorFlow",
+    "paddle": "Paddle",
     "mlx": "MLX",
     "autograd": "autograd",
     "ndonnx": "ndonnx (ONNX)",
@@ -46,10 +48,12 @@ DERIVATIVES = {
     None: "",
     "torch": "autograd, torch.func",
     "jax": "grad, jvp, vmap, jit",
+    "tensorflow": "GradientTape, tf.function, vectorized_map",
+    "paddle": "backward, paddle.grad, to_static",
     "mlx": "grad, jvp, vmap, compile",
     "autograd": "grad, elementwise_grad, nested",
 }
-DEVICES = {"torch", "jax", "mlx"}  # whose arrays may be where looking is not free
+DEVICES = {"torch", "jax", "tensorflow", "paddle", "mlx"}  # whose arrays may be where looking is not free
 HEADINGS = (
     "library",
     "oldest version",

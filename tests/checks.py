@@ -83,7 +83,7 @@ def calls(
 def gradients(
     backend: Backend, function: Callable[..., Array], *arrays: Array, cotangent: Any = 1.0
 ) -> tuple[NumPy, ...]:
-    """Derivatives of Σ cotangent · function(*arrays) by each of the arrays, found by torch or jax."""
+    """Derivatives of Σ cotangent · function(*arrays) by each of the arrays, found by the library."""
     if backend.autodiff == "torch":
         leaves = [x.detach().clone().requires_grad_() for x in arrays]
         result = function(*leaves)
@@ -93,7 +93,7 @@ def gradients(
         found = backend.xp.autograd.grad(result, leaves, seed, materialize_grads=True, allow_unused=True)
         return tuple(backend.numpy(g) for g in found)
     if backend.autodiff in FRAMEWORKS:
-        return tuple(backend.numpy(g) for g in backend.gradients(function, arrays, cotangent))
+        return backend.pulled(function, arrays, cotangent)[1]
     import jax
 
     def pulled(*arrays: Array) -> Any:
@@ -130,6 +130,6 @@ def default_float(backend: Backend) -> str:
     if backend.library == "array_api_strict":
         info = backend.xp.__array_namespace_info__()
         return str(info.default_dtypes(device=backend.device)["real floating"]).rsplit(".", maxsplit=1)[-1]
-    if backend.library in {"torch", "mlx"} or "float64" not in backend.floats:
+    if backend.library in {"torch", "tensorflow", "paddle", "mlx"} or "float64" not in backend.floats:
         return "float32"
     return "float64"

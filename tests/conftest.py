@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "dtypes(*names): dtypes to run with")
     config.addinivalue_line("markers", "any_width: float32 throughout, left out by --narrow")
     names: list[str] = config.getoption("--backend") or list(MEMBERS)
-    known = (*MEMBERS, *FRAMEWORKS)
+    known = MEMBERS | FRAMEWORKS
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise pytest.UsageError(f"--backend: no {', '.join(unknown)}; there are {', '.join(known)}")

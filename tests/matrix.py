@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import math
+import os
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 Array = Any
 
@@ -63,6 +65,7 @@ class Backend:
     lazy: True for arrays that hold a graph instead of numbers.
     readable: True where value checks happen without being asked for (eager, on the host).
     autodiff: "torch", "jax" or the name of a framework; None where there is no automatic differentiation.
+    flushes: True where numbers below the smallest normal one become 0.
     exact: True where the numbers have 50 digits whatever the dtype says.
     """
 
@@ -72,6 +75,7 @@ class Backend:
     lazy = False
     readable = True
     autodiff: str | None = None
+    flushes = False
     exact = False
     device: Any = None
 
@@ -113,13 +117,22 @@ class Backend:
         """The function under the library's own jit where the tests should use it (jax), otherwise as it is."""
         return function
 
-    def gradients(self, function: Callable[..., Array], arrays: tuple[Array, ...], cotangent: Any) -> tuple[Any, ...]:
-        """Derivatives of Σ cotangent · function(*arrays) by the library itself, if it is one of `FRAMEWORKS`."""
+    def pulled(
+        self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Any
+    ) -> tuple[Array, tuple[np.ndarray[Any, Any], ...]]:
+        """The value, and derivatives of Σ cotangent · value by the arrays, as one of `FRAMEWORKS` itself finds them.
+
+        The cotangent is cast and broadcast; 0 is the derivative by what the value does not depend on.
+        """
         raise NotImplementedError
 
     def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
         """Second derivatives of a 0-d result, (*x.shape, *x.shape), by the same."""
         raise NotImplementedError
+
+    def _like(self, array: Array, value: Any) -> Array:
+        """Numbers, broadcast to the shape and cast to the dtype of an array."""
+        return self.array(np.broadcast_to(value, tuple(array.shape)), self.numpy(array).dtype.name)
 
     def _put(self, value: np.ndarray[Any, Any]) -> Array:
         return value
@@ -201,6 +214,7 @@ class Jax(Backend):
 
     library = "jax"
     autodiff = "jax"
+    flushes = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -285,6 +299,110 @@ class MPArray(Backend):
         return self.xp.asarray(value)
 
 
+class TensorFlow(Backend):
+    """TensorFlow on the CPU, whose threads flush what is below the smallest normal number."""
+
+    library = "tensorflow"
+    autodiff = "pulled"
+    flushes = True
+
+    def __init__(self, name: str) -> None:
+        with _quiet_logs("TF_CPP_MIN_LOG_LEVEL", "3"):
+            super().__init__(name)
+        self.tf = self.xp
+        self.xp = importlib.import_module("softxent.backends.tensorflow").Namespace()  # TensorFlow has none of its own
+        self.tf.config.threading.set_intra_op_parallelism_threads(1)
+        self.tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.tf, name)
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.asarray(array.numpy())
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.tf.Tensor)
+
+    def pulled(
+        self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Any
+    ) -> tuple[Array, tuple[np.ndarray[Any, Any], ...]]:
+        with self.tf.GradientTape() as tape:
+            tape.watch(arrays)
+            value = function(*arrays)
+        seed = self._like(value, cotangent)
+        zero = self.tf.UnconnectedGradients.ZERO
+        found = tape.gradient(value, list(arrays), seed, unconnected_gradients=zero)
+        return value, tuple(map(self.numpy, found))
+
+    def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
+        with self.tf.GradientTape() as outer:
+            outer.watch(x)
+            with self.tf.GradientTape() as tape:
+                tape.watch(x)
+                value = function(x)
+            gradient = tape.gradient(value, x)
+        return outer.jacobian(gradient, x, experimental_use_pfor=False)
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        return self.tf.constant(value)
+
+
+class Paddle(Backend):
+    """Paddle on the CPU. Of integers without sign it has those of 8 bits: NumPy's uint16 is its bfloat16."""
+
+    library = "paddle"
+    autodiff = "pulled"
+    ints = ("int8", "int16", "int32", "int64", "uint8")
+
+    def __init__(self, name: str) -> None:
+        with warnings.catch_warnings(), _quiet_logs("GLOG_minloglevel", "3"):
+            warnings.simplefilter("ignore")
+            super().__init__(name)
+        self.paddle = self.xp
+        self.xp = importlib.import_module("softxent.backends.paddle").Namespace()  # Paddle has none of its own
+        self.device = "Place(cpu)"
+        self.paddle.set_device("cpu")
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.paddle, name)
+
+    def numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        if array.dtype == self.paddle.bfloat16:
+            return np.asarray(array.astype("float32").numpy().astype(numpy_dtype("bfloat16")))
+        return np.asarray(array.numpy())
+
+    def owns(self, array: Array) -> bool:
+        return isinstance(array, self.paddle.Tensor)
+
+    def pulled(
+        self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Any
+    ) -> tuple[Array, tuple[np.ndarray[Any, Any], ...]]:
+        leaves = self._leaves(arrays)
+        value = function(*leaves)
+        found = self.paddle.grad(value, leaves, self._like(value, cotangent), allow_unused=True)
+        zeros = (self.numpy(self.paddle.zeros_like(x)) for x in leaves)
+        grads = tuple(zero if x is None else self.numpy(x) for x, zero in zip(found, zeros, strict=True))
+        return value.detach(), grads
+
+    def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
+        (leaf,) = self._leaves([x])
+        (gradient,) = self.paddle.grad(function(leaf), leaf, create_graph=True)
+        seeds = [self.array(seed, self.numpy(x).dtype.name) for seed in units(x)]
+        rows = [self.paddle.grad(gradient, leaf, seed, retain_graph=True)[0] for seed in seeds]
+        return self.paddle.reshape(self.paddle.stack(rows), [*x.shape, *x.shape])
+
+    def _leaves(self, arrays: Sequence[Array]) -> list[Array]:
+        leaves = [x.detach() for x in arrays]
+        for leaf in leaves:
+            leaf.stop_gradient = False
+        return leaves
+
+    def _put(self, value: np.ndarray[Any, Any]) -> Array:
+        if value.dtype.name == "bfloat16":
+            return self.paddle.to_tensor(value.astype(np.float32)).astype("bfloat16")
+        return self.paddle.to_tensor(value)
+
+
 class Mlx(Backend):
     """MLX on the CPU."""
 
@@ -308,20 +426,22 @@ class Mlx(Backend):
     def owns(self, array: Array) -> bool:
         return isinstance(array, self.xp.array)
 
-    def gradients(self, function: Callable[..., Array], arrays: tuple[Array, ...], cotangent: Any) -> tuple[Any, ...]:
-        seed = np.asarray(cotangent)
+    def pulled(
+        self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Any
+    ) -> tuple[Array, tuple[np.ndarray[Any, Any], ...]]:
+        value, found = self._pulled(function, arrays, cotangent)
+        return value, tuple(map(self.numpy, found))
 
-        def weighed(*arrays: Array) -> Array:
-            result = function(*arrays)
-            return self.xp.sum(result * self.xp.array(seed, dtype=result.dtype))
+    def _pulled(self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Any) -> tuple[Array, Any]:
+        def weighed(*arrays: Array) -> tuple[Array, Array]:
+            value = function(*arrays)
+            return self.xp.sum(value * self.xp.array(np.asarray(cotangent), dtype=value.dtype)), value
 
-        found = self.xp.grad(weighed, argnums=tuple(range(len(arrays))))(*arrays)
-        return tuple(found) if len(arrays) > 1 else (found,)
+        (_, value), found = self.xp.value_and_grad(weighed, argnums=tuple(range(len(arrays))))(*arrays)
+        return value, found if len(arrays) > 1 else (found,)
 
     def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
-        gradient = self.xp.grad(function)
-        seeds = [np.reshape(row, x.shape) for row in np.eye(x.size)]
-        rows = [self.gradients(gradient, (x,), seed)[0] for seed in seeds]
+        rows = [self._pulled(self.xp.grad(function), (x,), seed)[1][0] for seed in units(x)]
         return self.xp.reshape(self.xp.stack(rows), (*x.shape, *x.shape))
 
     def _put(self, value: np.ndarray[Any, Any]) -> Array:
@@ -350,12 +470,14 @@ class Autograd(Backend):
     def owns(self, array: Array) -> bool:
         return isinstance(self.tracer.getval(array), (np.ndarray, np.generic))
 
-    def gradients(self, function: Callable[..., Array], arrays: tuple[Array, ...], cotangent: Any) -> tuple[Any, ...]:
+    def pulled(
+        self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Any
+    ) -> tuple[Array, tuple[np.ndarray[Any, Any], ...]]:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # where nothing depends on an argument
             pullback, value = self.autograd.make_vjp(function, tuple(range(len(arrays))))(*map(self.numpy, arrays))
             value = self.numpy(value)
             found: tuple[Any, ...] = pullback(np.broadcast_to(np.asarray(cotangent, dtype=value.dtype), value.shape))
-        return found
+        return value, found
 
     def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
         return self.autograd.hessian(function)(self.numpy(x))
@@ -385,6 +507,26 @@ class Ndonnx(Backend):
         return self.xp.asarray(value)
 
 
+@contextlib.contextmanager
+def _quiet_logs(variable: str, level: str) -> Iterator[None]:
+    """Inside, a library that logs at import is told not to."""
+    before = os.environ.get(variable)
+    os.environ[variable] = level
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+def units(x: Array) -> Iterator[np.ndarray[Any, Any]]:
+    """One in the place of each entry in turn, 0 elsewhere."""
+    size = math.prod(x.shape)
+    return (np.reshape(row, tuple(x.shape)) for row in np.eye(size))
+
+
 def _as_numpy(value: Any, dtype: str | None) -> np.ndarray[Any, Any]:
     """A fresh C-contiguous NumPy array."""
     return np.array(value, dtype=None if dtype is None else numpy_dtype(dtype), order="C")
@@ -409,10 +551,11 @@ MEMBERS: dict[str, Callable[[], Backend]] = {
 
 # Run only when `--backend` names them, one at a time: `nox -s frameworks` installs them and does.
 FRAMEWORKS: dict[str, Callable[[], Backend]] = {
+    "tensorflow": partial(TensorFlow, "tensorflow"),
+    "paddle": partial(Paddle, "paddle"),
     "mlx": partial(Mlx, "mlx"),
     "autograd": partial(Autograd, "autograd"),
     "ndonnx": partial(Ndonnx, "ndonnx"),
-    # "tensorflow" and "paddle" go here.
 }
 
 _LOADED: dict[str, Backend] = {}
@@ -421,5 +564,5 @@ _LOADED: dict[str, Backend] = {}
 def load(name: str) -> Backend:
     """The backend of that name; ImportError names the missing library."""
     if name not in _LOADED:
-        _LOADED[name] = {**MEMBERS, **FRAMEWORKS}[name]()
+        _LOADED[name] = (MEMBERS | FRAMEWORKS)[name]()
     return _LOADED[name]

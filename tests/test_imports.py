@@ -34,6 +34,8 @@ ARRAYS = {
     "jax": "import jax.numpy; x = jax.numpy.asarray([1.0, 2.0])",
     "dask": "import dask.array; x = dask.array.asarray([1.0, 2.0])",
     "array_api_strict": "import array_api_strict; x = array_api_strict.asarray([1.0, 2.0])",
+    "tensorflow": "import tensorflow; x = tensorflow.constant([1.0, 2.0])",
+    "paddle": "import paddle; x = paddle.to_tensor([1.0, 2.0])",
     "mlx": "import mlx.core; x = mlx.core.array([1.0, 2.0])",
     "autograd": (
         "import autograd.numpy, autograd.core, autograd.tracer; "
