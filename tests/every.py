@@ -1,7 +1,7 @@
 """One call of every public function that makes an array of arrays, for what has to hold of all of them.
 
 `EVERY` has each under its name: a function of arrays, and NumPy's for them, of which the first is what derivatives are
-by. Those of four rows may have any number of them.
+by. They have four rows and may have any number of them, but for what `COUNTED` names.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ def _log_probs(x: Array, labels: Array) -> Array:
     return softxent.nll_loss(softxent.log_softmax(x), labels)
 
 
+def _log_prob_and_entropy(x: Array, weight: Array, labels: Array) -> Array:
+    log_prob, spread = softxent.linear_log_prob(x, weight, labels)
+    return log_prob + 2.0 * spread
+
+
 EVERY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     **{
         name: (getattr(softxent, name), (X,))
@@ -52,7 +57,7 @@ EVERY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         name: (getattr(softxent, name), (P, Q))
         for name in (
             *("cross_entropy_between_from_probs", "js_divergence_from_probs", "kl_divergence_from_probs", "rel_entr"),
-            *("total_variation_from_probs", "xlog1py", "xlogy"),
+            *("binary_cross_entropy_from_probs", "total_variation_from_probs", "xlog1py", "xlogy"),
         )
     },
     **{
@@ -68,6 +73,9 @@ EVERY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         partial(softxent.fenchel_young_loss, mapping=softxent.softmax, regulariser=_negative_entropy),
         (X, LABELS),
     ),
+    "linear_cross_entropy": (softxent.linear_cross_entropy, (X, Y, LABELS)),
+    "linear_kl_divergence": (softxent.linear_kl_divergence, (X, Y, P, Q)),
+    "linear_log_prob": (_log_prob_and_entropy, (X, Y, LABELS)),
     "log1mexp": (softxent.log1mexp, (BELOW,)),
     "logsubexp": (softxent.logsubexp, (X + 50, Y)),
     "nll_loss": (_log_probs, (X, LABELS)),
@@ -77,7 +85,7 @@ EVERY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "smooth_labels": (lambda labels: softxent.smooth_labels(labels, 0.125), (P,)),
 }
 DIFFERENTIABLE = tuple(name for name in EVERY if name != "one_hot")
-TOOLS = {"grad", "hessian_diagonal", "hvp", "threads", "value_and_grad", "vjp"}  # no functions of arrays
+COUNTED = {name for name in EVERY if name.startswith(("segment", "linear"))}  # classes and entries have a number
 
 
 def cotangent(value: Any) -> Any:
@@ -96,6 +104,9 @@ def expected(name: str) -> tuple[Any, Any]:
         function, options = given.func, given.keywords
     if name == "nll_loss":  # of log_softmax: the same as cross_entropy
         function = softxent.cross_entropy
+    if name == "linear_log_prob":  # of two results
+        value_and_pull = softxent.vjp(softxent.linear_log_prob)(*arrays)
+        return value, value_and_pull[1]((np.asarray(cotangent(value)), 2 * np.asarray(cotangent(value))))
     if name == "smooth_labels":
         options = {"label_smoothing": 0.125}
         function = softxent.smooth_labels

@@ -303,7 +303,7 @@ class TensorFlow(Backend):
     """TensorFlow on the CPU, whose threads flush what is below the smallest normal number."""
 
     library = "tensorflow"
-    autodiff = "pulled"
+    autodiff = "tensorflow"
     flushes = True
 
     def __init__(self, name: str) -> None:
@@ -351,7 +351,7 @@ class Paddle(Backend):
     """Paddle on the CPU. Of integers without sign it has those of 8 bits: NumPy's uint16 is its bfloat16."""
 
     library = "paddle"
-    autodiff = "pulled"
+    autodiff = "paddle"
     ints = ("int8", "int16", "int32", "int64", "uint8")
 
     def __init__(self, name: str) -> None:

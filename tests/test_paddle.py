@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from derivatives import BY_NAME, CASES, COTANGENT, NAMES, Case, assert_gradient, second_derivative, tangent
+from every import DIFFERENTIABLE, EVERY, cotangent, expected
 
 import softxent
 from softxent import cross_entropy, cross_entropy_from_probs, hvp, logsumexp, softmax, value_and_grad, vjp
@@ -60,6 +61,19 @@ def test_gradient_is_exact(backend: Backend, dtype: str, case: Case) -> None:
     weighed(backend, given).backward()
     for name in case.by:
         assert_gradient(case, name, backend.numpy(given[name].grad), dtype=dtype)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_every_function(backend: Backend, name: str) -> None:
+    """Values and derivatives of NumPy."""
+    function, (first, *others) = EVERY[name]
+    value, pulled = expected(name)
+    x = leaf(backend, first)
+    found = function(x, *map(backend.array, others))
+    paddle = backend.paddle  # type: ignore[attr-defined]
+    (by,) = paddle.grad(found, x, backend.array(cotangent(value)))
+    for one, right in ((found.detach(), value), (by, pulled)):
+        np.testing.assert_allclose(one.numpy(), right, rtol=2e-6, atol=1e-6 * np.abs(right).max(initial=0))
 
 
 TWICE = ("infinities", "soft", "soft-zeros", "temperature-classes", "everything")

@@ -25,8 +25,8 @@ from derivatives import (
     second_derivative,
     tangent,
 )
+from every import COUNTED, DIFFERENTIABLE, EVERY, cotangent, expected
 
-import softxent
 from softxent import (
     cross_entropy,
     cross_entropy_from_probs,
@@ -286,80 +286,37 @@ P = np.asarray([[0.25, 0.5, 0.25], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.125, 0.7
 Q = np.asarray([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.75, 0.125, 0.125], [0.125, 0.75, 0.125]])
 T = np.asarray([2, 0, 1, 1], dtype="int32")
 
-CALLS: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("softmax", "log_softmax", "softmin", "logsumexp", "logmeanexp", "logcumsumexp"), (X,)),
-    **dict.fromkeys(("entmax", "sparsemax", "entropy", "sigmoid", "softplus", "log_sigmoid"), (X,)),
-    **dict.fromkeys(("cross_entropy", "focal_loss", "generalized_cross_entropy", "poly_loss"), (X, T)),
-    **dict.fromkeys(("entmax_loss", "sparsemax_loss"), (X, T)),
-    **dict.fromkeys(("kl_divergence", "js_divergence", "total_variation", "cross_entropy_between"), (X, X[::-1])),
-    **dict.fromkeys(("kl_divergence_from_probs", "js_divergence_from_probs", "rel_entr"), (P, Q)),
-    **dict.fromkeys(("total_variation_from_probs", "cross_entropy_between_from_probs", "xlogy"), (P, Q)),
-    **dict.fromkeys(("binary_cross_entropy", "binary_focal_loss"), (X, P)),
-    **dict.fromkeys(("gumbel_softmax", "xlog1py"), (X, Q)),
-    "cross_entropy_from_probs": (P, T),
-    "nll_loss": (np.log(Q), T),
-    "entropy_from_probs": (P,),
-    "entr": (P,),
-    "logit": (Q,),
-    "log1mexp": (-X * X - 1,),
-    "logsubexp": (X + 5, X),
-    "one_hot": (T, 3),
-    "smooth_labels": (P, 0.125),
-    "segment_logsumexp": (X, T, 3),
-    "segment_softmax": (X, T, 3),
-    "fenchel_young_loss": (X, T),
-}
-
-
-def _squares(p: Array) -> Array:
-    return p[..., 0] * p[..., 0] + p[..., 1] * p[..., 1] + p[..., 2] * p[..., 2]
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "entmax": {"alpha": 1.25},
-    "entmax_loss": {"alpha": 1.25},
-    "fenchel_young_loss": {"mapping": softxent.sparsemax, "regulariser": lambda p: 0.5 * _squares(p)},
-}
-
-
-def test_every_function_is_here() -> None:
-    others = {"grad", "hessian_diagonal", "hvp", "threads", "value_and_grad", "vjp"}
-    assert set(softxent.__all__) == set(CALLS) | others
-
-
 XLA = ("softmax", "logsumexp", "cross_entropy", "entmax", "kl_divergence", "binary_cross_entropy", "segment_softmax")
 
 
 @pytest.mark.parametrize(
-    ("name", "how"), [*((name, {}) for name in CALLS), *((name, {"jit_compile": True}) for name in XLA)]
+    ("name", "how"), [*((name, {}) for name in EVERY), *((name, {"jit_compile": True}) for name in XLA)]
 )
 def test_unknown_batch_size(backend: Backend, name: str, how: dict[str, Any]) -> None:
-    """Value and gradient by all floating arguments are those of eager tensors, whatever the size turns out to be.
+    """Values and derivatives are those of NumPy, whatever the number of rows turns out to be."""
+    tf, (function, arrays) = backend.tf, EVERY[name]  # type: ignore[attr-defined]
+    value, pulled = expected(name) if name in DIFFERENTIABLE else (function(*arrays), None)
+    first, *others = map(backend.array, arrays)
 
-    The number of entries that are cut into segments has to be known.
-    """
-    tf, function = backend.tf, partial(getattr(softxent, name), **OPTIONS.get(name, {}))  # type: ignore[attr-defined]
-    given = [backend.array(x, "int32" if x.dtype.kind == "i" else "float32") for x in CALLS[name] if not _is_number(x)]
-    numbers = [x for x in CALLS[name] if _is_number(x)]
-
-    def both(*given: Array) -> Any:
-        moving = [x for x in given if x.dtype.is_floating]
+    def both(g: Array, first: Array, *others: Array) -> Any:
         with tf.GradientTape() as tape:
-            tape.watch(moving)
-            value = function(*given, *numbers)
-        return value, tape.gradient(value, moving, unconnected_gradients="zero")
+            tape.watch(first)
+            value = function(first, *others)
+        return value, tape.gradient(value, first, g) if pulled is not None else None
 
-    known = name.startswith("segment_")
+    g = backend.array(cotangent(value))
+    given = (g, first, *others)
+    known = name in COUNTED
     signature = [tf.TensorSpec(x.shape, x.dtype) if known else unknown(tf, x) for x in given]
     traced = tf.function(both, input_signature=signature, **how)
-    for size in (4,) if known else (4, 2):
-        part = [x[:size] for x in given]
-        for found, expected in zip(tf.nest.flatten(traced(*part)), tf.nest.flatten(both(*part)), strict=True):
-            assert_equal(found, expected, ulp=8.0)
-
-
-def _is_number(x: Any) -> bool:
-    return not isinstance(x, np.ndarray)
+    room = {"rtol": 4e-6, "atol": 2e-6 * np.abs(value).max(initial=0)}
+    for found in (traced(*given), both(*given)):
+        np.testing.assert_allclose(found[0], value, **room)
+        if pulled is not None:
+            np.testing.assert_allclose(found[1], pulled, rtol=4e-6, atol=2e-6 * np.abs(pulled).max(initial=0))
+    if not known and np.shape(value):
+        few = traced(*(x[:2] for x in given))
+        np.testing.assert_allclose(few[0], np.asarray(value)[:2], **room)
 
 
 @compiled

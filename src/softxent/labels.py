@@ -228,7 +228,7 @@ def _taking_part(
     backend = form.backend
     present = present_rows(backend, backend.adopt(labels), where, ignore_index, hard=True, axis=form.axis)
     rows = both(backend.adopt(rows), present)
-    return rows if sample_weight is None else rows & (sample_weight != 0)
+    return rows if sample_weight is None else rows & backend.not_equal(sample_weight, 0)
 
 
 def _is_settled(form: Layout, label: int, arguments: Arguments) -> bool:
@@ -349,7 +349,7 @@ def _taking_part_wrongly(
             wrong = wrong & ~equals(backend, form.inward(backend.adopt(labels)), index)
         wrong = both(where, wrong)
         if weight is not None:
-            wrong = wrong & (weight != 0)
+            wrong = wrong & backend.not_equal(weight, 0)
         found = read(backend, backend.any(wrong), "where and weight", check)
         if not found:  # a target of weight 0 may be none, and is not masked for that
             return found is not None and weight is None
@@ -428,7 +428,7 @@ def check_distributions(form: Layout, arguments: Arguments, ways: Ways, dtype: A
     backend = form.backend
     labels, where, weight = (_aligned(form, arguments, ways, name) for name in ("labels", "where", "sample_weight"))
     present = present_rows(backend, labels, where, None, hard=False, axis=form.axis)
-    present = present if weight is None else both(weight != 0, present)
+    present = present if weight is None else both(backend.not_equal(weight, 0), present)
     q = backend.where(present, backend.astype(labels, dtype, copy=False), 0.0)
     hint = "divide each row by its sum, or drop check=True"
     refuse(backend, "labels", q, good=(q >= 0) & backend.isfinite(q), expected="finite and not negative", hint=hint)

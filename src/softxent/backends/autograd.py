@@ -74,6 +74,10 @@ class Backend(generic.Backend):
         """By indexing."""
         return x[(*(slice(None) for _ in range(axis)), index)]
 
+    def matrix_transpose(self, x: Array) -> Array:
+        """By a swap, which autograd differentiates."""
+        return namespace.swapaxes(x, -1, -2)
+
     def astype(self, x: Array, dtype: Any, *, copy: bool = True) -> Array:  # noqa: ARG002 - nobody writes to it
         """The same array if it has that dtype."""
         return x if x.dtype == dtype else _cast(x, np.dtype(dtype))

@@ -195,6 +195,15 @@ class Backend(generic.Backend):
         """Detached; the same tensor where nobody differentiates."""
         return x.detach() if _is_watched(x) else x
 
+    def equal(self, x: Array | float, y: Array | float) -> Any:
+        """By comparisons: Paddle's own == and != take what differs by less than 1e-8 for the same."""
+        return (x >= y) & (x <= y)
+
+    def not_equal(self, x: Array | float, y: Array | float) -> Any:
+        """The contrary, of NaN too."""
+        same = self.equal(x, y)
+        return not same if isinstance(same, bool) else ~same
+
     def in_order(self, x: Array) -> Array:
         """Sums do not ask how memory lies."""
         return x

@@ -35,6 +35,7 @@ class Namespace:
     isnan, isinf, isfinite = map(staticmethod, (tf.math.is_nan, tf.math.is_inf, tf.math.is_finite))
     max, min, any, all = map(staticmethod, (tf.reduce_max, tf.reduce_min, tf.reduce_any, tf.reduce_all))
     permute_dims = staticmethod(tf.transpose)
+    ceil, matrix_transpose = staticmethod(tf.math.ceil), staticmethod(tf.linalg.matrix_transpose)
 
     def __getattr__(self, name: str) -> Any:
         """Where they do not differ."""
