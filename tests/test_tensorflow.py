@@ -275,8 +275,8 @@ def test_closed_forms_compiled(backend: Backend, how: dict[str, Any]) -> None:
     tf = backend.tf  # type: ignore[attr-defined]
     x, labels = backend.array([[0.5, -1.25, 2], [1, 1, -0.5]], "float32"), backend.array([2, 0], "int32")
     f = tf.function(value_and_grad(cross_entropy), input_signature=[unknown(tf, x), unknown(tf, labels)], **how)
-    for found, expected in zip(f(x, labels), value_and_grad(cross_entropy)(x, labels), strict=True):
-        assert_equal(found, expected)
+    for found, right in zip(f(x, labels), value_and_grad(cross_entropy)(x, labels), strict=True):
+        assert_equal(found, right)
 
 
 # -- graphs -----------------------------------------------------------------------------------------------------------
@@ -334,8 +334,8 @@ def test_unknown_sizes_and_options(backend: Backend, how: dict[str, Any]) -> Non
         return [cross_entropy(x, t, reduction=kind, **given) for kind in ("none", "sum", "mean", "sum_and_weight")]
 
     found = tf.function(losses, input_signature=free + options, **how)(x, t, mask, weight)
-    for one, expected in zip(tf.nest.flatten(found), tf.nest.flatten(losses(x, t, mask, weight)), strict=True):
-        assert_equal(one, expected, ulp=8.0)
+    for one, right in zip(tf.nest.flatten(found), tf.nest.flatten(losses(x, t, mask, weight)), strict=True):
+        assert_equal(one, right, ulp=8.0)
 
 
 def test_several_class_axes_beside_an_unknown_size(backend: Backend) -> None:
@@ -349,8 +349,8 @@ def test_several_class_axes_beside_an_unknown_size(backend: Backend) -> None:
         return [*found, tape.gradient(found[1], x)]
 
     traced = tf.function(several, input_signature=[tf.TensorSpec([4, None, 5])])
-    for found, expected in zip(traced(x), several(x), strict=True):
-        assert_equal(found, expected, ulp=8.0)
+    for found, right in zip(traced(x), several(x), strict=True):
+        assert_equal(found, right, ulp=8.0)
 
 
 def test_an_unknown_number_of_classes_is_refused(backend: Backend) -> None:
@@ -411,8 +411,8 @@ def test_variables(backend: Backend) -> None:
         fixed, backend.array(T), weight=backend.array([1, 2, 0.5], "float32")
     )
     assert_equal(loss, right[0])
-    for one, expected in zip(found, right[1], strict=True):
-        assert_equal(one, expected)
+    for one, slope in zip(found, right[1], strict=True):
+        assert_equal(one, slope)
     value, gradient = value_and_grad(cross_entropy)(logits, labels, weight=weight)
     assert isinstance(gradient, tf.Tensor)
     assert_equal(value, right[0])
