@@ -136,6 +136,7 @@ def frameworks(session: nox.Session, library: str) -> None:
     quick = {**ONE_THREAD, "HYPOTHESIS_PROFILE": "quick"}
     tests = ("--backend", library, "--doctest-glob=*.md", *FRAMEWORKS[library])
     session.run("pytest", *PARALLEL, *tests, *session.posargs, env=quick)
+    session.run("python", "docs/support_table.py", library, "--check", env=quick)
 
 
 @nox.session

@@ -47,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backends(*names): members or libraries of the backend matrix to run on")
     config.addinivalue_line("markers", "dtypes(*names): dtypes to run with")
+    config.addinivalue_line("markers", "means(name): where the library has such means, as `Backend.means` says")
     config.addinivalue_line("markers", "any_width: float32 throughout, left out by --narrow")
     names: list[str] = config.getoption("--backend") or list(MEMBERS)
     known = MEMBERS | FRAMEWORKS
@@ -88,6 +89,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def _wanted(backend: Backend, definition: pytest.Function) -> bool:
+    means = definition.get_closest_marker("means")
+    if means is not None and means.args[0] not in backend.means:
+        return False
     marker = definition.get_closest_marker("backends")
     if marker is None:
         return not backend.exact

@@ -15,12 +15,12 @@ import math
 import os
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Array = Any
 
@@ -67,6 +67,7 @@ class Backend:
     autodiff: "torch", "jax" or the name of a framework; None where there is no automatic differentiation.
     flushes: True where numbers below the smallest normal one become 0.
     exact: True where the numbers have 50 digits whatever the dtype says.
+    means: what the library calls its ways to a "gradient", "second order", "compiled" and "lazy" call, if it has any.
     """
 
     library = "numpy"
@@ -78,6 +79,7 @@ class Backend:
     flushes = False
     exact = False
     device: Any = None
+    means: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -116,6 +118,14 @@ class Backend:
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function under the library's own jit where the tests should use it (jax), otherwise as it is."""
         return function
+
+    def fused(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        """The function through the library's compiler, if it has such means."""
+        raise NotImplementedError
+
+    def promised(self, shape: tuple[int, ...]) -> Array:
+        """A float32 array that is not in memory, if the library has such means."""
+        return self.xp.zeros(shape, dtype=self.dtype("float32"))
 
     def pulled(
         self, function: Callable[..., Array], arrays: Sequence[Array], cotangent: Any
@@ -185,6 +195,11 @@ class Torch(Backend):
 
     library = "torch"
     autodiff = "torch"
+    means: ClassVar = {
+        "gradient": "autograd, torch.func",
+        "second order": "autograd twice, hessian",
+        "compiled": "torch.compile",
+    }
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -199,6 +214,10 @@ class Torch(Backend):
         if array.dtype == self.xp.bfloat16:
             return np.asarray(array.to(self.xp.float32).numpy().astype(numpy_dtype("bfloat16")))
         return np.asarray(array.resolve_neg().numpy())
+
+    def fused(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        made: Callable[..., Any] = self.xp.compile(function, fullgraph=True, backend="aot_eager")
+        return made
 
     def owns(self, array: Array) -> bool:
         return isinstance(array, self.xp.Tensor)
@@ -215,6 +234,11 @@ class Jax(Backend):
     library = "jax"
     autodiff = "jax"
     flushes = True
+    means: ClassVar = {
+        "gradient": "grad, jvp, vmap",
+        "second order": "hessian",
+        "compiled": "jit",
+    }
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -228,6 +252,9 @@ class Jax(Backend):
 
     def dtype(self, name: str) -> Any:
         return self.xp.dtype(name)
+
+    def fused(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        return self.compiled(function)
 
     def owns(self, array: Array) -> bool:
         return isinstance(array, self.jax.Array)
@@ -248,6 +275,9 @@ class Dask(Backend):
     library = "dask"
     lazy = True
     readable = False
+    means: ClassVar = {
+        "lazy": "task graph",
+    }
 
     def __init__(self, name: str, *, every_axis: bool = False) -> None:
         super().__init__(name)
@@ -305,6 +335,11 @@ class TensorFlow(Backend):
     library = "tensorflow"
     autodiff = "tensorflow"
     flushes = True
+    means: ClassVar = {
+        "gradient": "GradientTape",
+        "second order": "nested tapes",
+        "compiled": "tf.function, XLA",
+    }
 
     def __init__(self, name: str) -> None:
         with _quiet_logs("TF_CPP_MIN_LOG_LEVEL", "3"):
@@ -319,6 +354,10 @@ class TensorFlow(Backend):
 
     def numpy(self, array: Array) -> np.ndarray[Any, Any]:
         return np.asarray(array.numpy())
+
+    def fused(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        made: Callable[..., Any] = self.tf.function(function, jit_compile=True)
+        return made
 
     def owns(self, array: Array) -> bool:
         return isinstance(array, self.tf.Tensor)
@@ -335,7 +374,7 @@ class TensorFlow(Backend):
         return value, tuple(map(self.numpy, found))
 
     def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
-        with self.tf.GradientTape() as outer:
+        with self.tf.GradientTape(persistent=True) as outer:
             outer.watch(x)
             with self.tf.GradientTape() as tape:
                 tape.watch(x)
@@ -353,6 +392,11 @@ class Paddle(Backend):
     library = "paddle"
     autodiff = "paddle"
     ints = ("int8", "int16", "int32", "int64", "uint8")
+    means: ClassVar = {
+        "gradient": "backward, grad",
+        "second order": "create_graph",
+        "compiled": "to_static",
+    }
 
     def __init__(self, name: str) -> None:
         with warnings.catch_warnings(), _quiet_logs("GLOG_minloglevel", "3"):
@@ -370,6 +414,10 @@ class Paddle(Backend):
         if array.dtype == self.paddle.bfloat16:
             return np.asarray(array.astype("float32").numpy().astype(numpy_dtype("bfloat16")))
         return np.asarray(array.numpy())
+
+    def fused(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        made: Callable[..., Any] = self.paddle.jit.to_static(function, full_graph=False)
+        return made
 
     def owns(self, array: Array) -> bool:
         return isinstance(array, self.paddle.Tensor)
@@ -408,6 +456,12 @@ class Mlx(Backend):
 
     library = "mlx"
     autodiff = "mlx"
+    means: ClassVar = {
+        "gradient": "grad, jvp, vmap",
+        "second order": "nested",
+        "compiled": "compile",
+        "lazy": "until eval",
+    }
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -422,6 +476,10 @@ class Mlx(Backend):
         if array.dtype == self.xp.bfloat16:  # no buffer format has it
             return np.asarray(np.array(array.astype(self.xp.float32)).astype(numpy_dtype("bfloat16")))
         return np.array(array)
+
+    def fused(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        made: Callable[..., Any] = self.xp.compile(function)
+        return made
 
     def owns(self, array: Array) -> bool:
         return isinstance(array, self.xp.array)
@@ -455,6 +513,10 @@ class Autograd(Backend):
     autodiff = "autograd"
 
     _OUTERMOST = -0.5  # autograd counts its traces from 0
+    means: ClassVar = {
+        "gradient": "grad, elementwise_grad",
+        "second order": "hessian, nested",
+    }
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -493,12 +555,28 @@ class Ndonnx(Backend):
     library = "ndonnx"
     floats = ("float16", "float32", "float64")
     readable = False
+    means: ClassVar = {
+        "compiled": "an ONNX model",
+        "lazy": "until built",
+    }
 
     def dtype(self, name: str) -> Any:
         return getattr(self.xp, name)
 
     def numpy(self, array: Array) -> np.ndarray[Any, Any]:
         return np.asarray(array.unwrap_numpy())
+
+    def fused(self, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        def run(x: Array) -> Array:
+            given = self.xp.argument(shape=("rows", *x.shape[1:]), dtype=x.dtype)
+            model = self.xp.build({"x": given}, {"y": function(given)})
+            session = importlib.import_module("onnxruntime").InferenceSession(model.SerializeToString())
+            return self.xp.asarray(session.run(None, {"x": self.numpy(x)})[0])
+
+        return run
+
+    def promised(self, shape: tuple[int, ...]) -> Array:
+        return self.xp.argument(shape=shape, dtype=self.xp.float32)
 
     def owns(self, array: Array) -> bool:
         return isinstance(array, self.xp.Array)
