@@ -58,6 +58,11 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
+def requirements(library: str) -> tuple[str, ...]:
+    """What softxent with one of the frameworks needs."""
+    return SMALLER.get(library, (f".[numpy,{library}]",))
+
+
 def floor(requirement: str) -> str:
     """Pin a requirement of the form "name>=version,…" to that version."""
     name, _, versions = requirement.partition(">=")
@@ -80,8 +85,10 @@ def runnable(source: Path, lines: list[int]) -> list[str]:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Train a classifier of handwritten digits with NumPy, torch and jax; arguments go to the script."""
-    session.install(".[numpy,torch,jax]", TORCH, *group("demo"))
+    """Train a classifier of handwritten digits with NumPy, torch and jax; `-- --with LIBRARY,...` adds others."""
+    _, _, others = " ".join(session.posargs).replace("=", " ").partition("--with ")
+    extras = [requirement for name in others.split(",") if name in FRAMEWORKS for requirement in requirements(name)]
+    session.install(".[numpy,torch,jax]", TORCH, *group("demo"), *extras)
     session.run("python", "docs/examples/digits.py", *session.posargs)
 
 
@@ -130,7 +137,7 @@ def types(session: nox.Session) -> None:
 def frameworks(session: nox.Session, library: str) -> None:
     """Run the tests on one more library, if that can be installed here; arguments go to pytest."""
     try:
-        session.install(*SMALLER.get(library, (f".[numpy,{library}]",)), *group("test"))
+        session.install(*requirements(library), *group("test"))
     except CommandFailed:
         session.skip(f"{library} cannot be installed on this platform")
     quick = {**ONE_THREAD, "HYPOTHESIS_PROFILE": "quick"}

@@ -5,7 +5,8 @@
     python docs/support_table.py [LIBRARY ...] --check    fail if the README has others
 
 The tests are those of ``tests/test_support.py``: a cell is filled where its test passed on that library. Without names
-it is the libraries that ``nox -s tests`` installs; ``nox -s frameworks`` checks the others, one at a time. The oldest supported version comes from the extras in ``pyproject.toml``.
+it is the libraries that ``nox -s tests`` installs; ``nox -s frameworks`` checks the others, one at a time.
+The oldest supported version comes from the extras in ``pyproject.toml``.
 """
 
 from __future__ import annotations

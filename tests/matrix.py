@@ -538,8 +538,8 @@ class Autograd(Backend):
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # where nothing depends on an argument
             pullback, value = self.autograd.make_vjp(function, tuple(range(len(arrays))))(*map(self.numpy, arrays))
             value = self.numpy(value)
-            found: tuple[Any, ...] = pullback(np.broadcast_to(np.asarray(cotangent, dtype=value.dtype), value.shape))
-        return value, found
+            found = pullback(np.broadcast_to(np.asarray(cotangent, dtype=value.dtype), value.shape))
+        return value, tuple(map(self.numpy, found))
 
     def hessian(self, function: Callable[[Array], Array], x: Array) -> Array:
         return self.autograd.hessian(function)(self.numpy(x))
