@@ -17,11 +17,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from itertools import combinations
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +176,12 @@ def train(name: str, digits: Digits, advance: Callable[[], None]) -> Run:
     return Run(name, np.asarray(losses), parameters, float(np.mean(correct)), seconds)
 
 
+def train_alone(name: str, digits: Digits) -> Run:
+    """Do the same in a process of its own: TensorFlow and Paddle, in one, end it by a fault of memory."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(train, name, digits, int).result()
+
+
 # -- What came of it: one table and one figure -------------------------------------------------------------------------
 
 
@@ -313,7 +321,10 @@ def main() -> str | None:
     columns = TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
         tasks = {name: progress.add_task(name, total=STEPS) for name in (*installed, *others)}
-        runs = [train(name, digits, partial(progress.advance, task)) for name, task in tasks.items()]
+        runs = [train(name, digits, partial(progress.advance, tasks[name])) for name in installed]
+        for name in others:
+            runs.append(train_alone(name, digits))
+            progress.update(tasks[name], completed=STEPS)
 
     console.print(table_of(runs))
 

@@ -7,6 +7,7 @@ parameters, a tuple of arrays. The loss is the same Python function for all of t
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 def tensorflow(loss_of: Loss) -> Ways:
     """A tape, inside a graph."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it tells of the processor
     import tensorflow as tf
 
     @tf.function
