@@ -14,7 +14,16 @@ from derivatives import BY_NAME, CASES, COTANGENT, NAMES, Case, assert_gradient,
 from every import DIFFERENTIABLE, EVERY, cotangent, expected
 
 import softxent
-from softxent import cross_entropy, cross_entropy_from_probs, hvp, logsumexp, softmax, value_and_grad, vjp
+from softxent import (
+    cross_entropy,
+    cross_entropy_from_probs,
+    entropy_from_probs,
+    hvp,
+    logsumexp,
+    softmax,
+    value_and_grad,
+    vjp,
+)
 
 if TYPE_CHECKING:
     from matrix import Backend
@@ -163,6 +172,19 @@ def test_long_sums_keep_their_digits(backend: Backend) -> None:
 def test_halves_of_almost_nothing(backend: Backend) -> None:
     """Paddle itself makes 4e-07 of 2e-26."""
     assert float(softmax(backend.array([60, 0], "float16")).astype("float32")[1]) == 0
+
+
+def test_what_is_almost_nothing_is_something(backend: Backend) -> None:
+    """Paddle's == takes 1e-9 for 0: a probability that small would cost nothing, a weight that small leave no mean."""
+    p = np.asarray([1e-9, 1.0], dtype="float32")
+    found = entropy_from_probs(backend.array(p)).numpy()
+    np.testing.assert_allclose(found, -1e-9 * np.log(1e-9), rtol=1e-6)
+    x, labels = backend.array(np.asarray([[0.5, -1.25], [1, 1]], dtype="float32")), backend.array([0, 1], "int64")
+    weights = np.asarray([1e-9, 3e-9], dtype="float32")
+    weighed = cross_entropy(x, labels, sample_weight=backend.array(weights))
+    np.testing.assert_allclose(
+        weighed.numpy(), cross_entropy(x.numpy(), np.asarray([0, 1]), sample_weight=weights), rtol=1e-6
+    )
 
 
 def test_the_classic_loss(backend: Backend) -> None:
