@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 TYPED = ("src", "tests", "noxfile.py")
@@ -25,6 +26,21 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen
 X64_OFF = {**ONE_THREAD, "JAX_ENABLE_X64": "0", "HYPOTHESIS_PROFILE": "quick"}
 X64_ON = {**ONE_THREAD, "JAX_ENABLE_X64": "1"}
 
+# Libraries that are tested one at a time, each in an environment of its own since what they ask for does not go
+# together, and the tests that run there: values, derivatives, errors and laws of all functions, and the library's own
+# transforms.
+FRAMEWORKS: dict[str, tuple[str, ...]] = {
+    "tensorflow": ("tests",),
+    "paddle": ("tests",),
+    "mlx": ("tests",),
+    "autograd": ("tests",),
+    # Of its constants ndonnx makes a model for every operation: all functions are exported and run instead.
+    "ndonnx": ("tests/test_onnx.py", "tests/test_imports.py", "docs/onnx.md"),
+}
+
+# On Linux and Windows a build of TensorFlow without what GPUs need, which is a quarter of the size.
+SMALLER = {"tensorflow": (".[numpy]", "tensorflow-cpu>=2.21")} if sys.platform != "darwin" else {}
+
 # Settings that choose kernels and blocks for a machine; where they are set for another one they slow NumPy down.
 OPENBLAS_AS_IT_IS = {"OPENBLAS_CORETYPE": None, "OPENBLAS_L2_SIZE": None}
 
@@ -40,6 +56,11 @@ nox.options.sessions = ["lint", "types", "tests"]
 def group(name: str) -> tuple[str, ...]:
     """Requirements of a dependency group in pyproject.toml."""
     return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def requirements(library: str) -> tuple[str, ...]:
+    """What softxent with one of the frameworks needs."""
+    return SMALLER.get(library, (f".[numpy,{library}]",))
 
 
 def floor(requirement: str) -> str:
@@ -64,8 +85,10 @@ def runnable(source: Path, lines: list[int]) -> list[str]:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Train a classifier of handwritten digits with NumPy, torch and jax; arguments go to the script."""
-    session.install(".[numpy,torch,jax]", TORCH, *group("demo"))
+    """Train a classifier of handwritten digits with NumPy, torch and jax; `-- --with LIBRARY,...` adds others."""
+    _, _, others = " ".join(session.posargs).replace("=", " ").partition("--with ")
+    extras = [requirement for name in others.split(",") if name in FRAMEWORKS for requirement in requirements(name)]
+    session.install(".[numpy,torch,jax]", TORCH, *group("demo"), *extras)
     session.run("python", "docs/examples/digits.py", *session.posargs)
 
 
@@ -110,10 +133,25 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("library", list(FRAMEWORKS))
+def frameworks(session: nox.Session, library: str) -> None:
+    """Run the tests on one more library, if that can be installed here; arguments go to pytest."""
+    try:
+        session.install(*requirements(library), *group("test"))
+    except CommandFailed:
+        session.skip(f"{library} cannot be installed on this platform")
+    quick = {**ONE_THREAD, "HYPOTHESIS_PROFILE": "quick"}
+    tests = ("--backend", library, "--doctest-glob=*.md", *FRAMEWORKS[library])
+    session.run("pytest", *PARALLEL, *tests, *session.posargs, env=quick)
+    session.run("python", "docs/support_table.py", library, "--check", env=quick)
+
+
+@nox.session
 def doctests(session: nox.Session) -> None:
     """Run every example of the docstrings, the README and the guide."""
     session.install("-e", f".[{LIBRARIES}]", TORCH, *group("doctest"))
-    pages = ("README.md", *(str(page) for page in sorted(Path("docs").glob("*.md"))))
+    elsewhere = {Path(page) for pages in FRAMEWORKS.values() for page in pages}
+    pages = ("README.md", *(str(page) for page in sorted(set(Path("docs").glob("*.md")) - elsewhere)))
     session.run("pytest", "--doctest-modules", "--doctest-glob=*.md", "src", *pages, *session.posargs, env=ONE_THREAD)
     session.run("python", "docs/support_table.py", "--check")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matrix import HALVES, Backend, numpy_dtype
+from matrix import FRAMEWORKS, HALVES, Backend, numpy_dtype
 from ulps import error, exactly
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def calls(
 def gradients(
     backend: Backend, function: Callable[..., Array], *arrays: Array, cotangent: Any = 1.0
 ) -> tuple[NumPy, ...]:
-    """Derivatives of Σ cotangent · function(*arrays) by each of the arrays, found by torch or jax."""
+    """Derivatives of Σ cotangent · function(*arrays) by each of the arrays, found by the library."""
     if backend.autodiff == "torch":
         leaves = [x.detach().clone().requires_grad_() for x in arrays]
         result = function(*leaves)
@@ -92,6 +92,8 @@ def gradients(
         seed = backend.xp.ones_like(result) * backend.xp.asarray(cotangent, dtype=result.dtype)
         found = backend.xp.autograd.grad(result, leaves, seed, materialize_grads=True, allow_unused=True)
         return tuple(backend.numpy(g) for g in found)
+    if backend.autodiff in FRAMEWORKS:
+        return backend.pulled(function, arrays, cotangent)[1]
     import jax
 
     def pulled(*arrays: Array) -> Any:
@@ -106,6 +108,8 @@ def hessian(backend: Backend, function: Callable[[Array], Array], x: Array) -> N
     """Second derivatives of a 0-d result by one array."""
     if backend.autodiff == "torch":
         return backend.numpy(backend.xp.autograd.functional.hessian(function, x))
+    if backend.autodiff in FRAMEWORKS:
+        return backend.numpy(backend.hessian(function, x))
     import jax
 
     return backend.numpy(jax.jit(jax.hessian(function))(x))
@@ -126,6 +130,6 @@ def default_float(backend: Backend) -> str:
     if backend.library == "array_api_strict":
         info = backend.xp.__array_namespace_info__()
         return str(info.default_dtypes(device=backend.device)["real floating"]).rsplit(".", maxsplit=1)[-1]
-    if backend.library == "torch" or "float64" not in backend.floats:
+    if backend.library in {"torch", "tensorflow", "paddle", "mlx"} or "float64" not in backend.floats:
         return "float32"
     return "float64"

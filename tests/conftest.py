@@ -1,11 +1,12 @@
 """How the backend matrix reaches the tests: options of the command line, header, fixtures, Hypothesis profiles.
 
 A test that takes `backend` runs once on every selected member of `matrix.MEMBERS` (mparray only where a test names
-it); with `dtype` or `int_dtype` beside it, once for every dtype of that kind the backend has. The marker
-`backends("torch", "jax")` restricts a test to members or libraries, `dtypes("float32")` to dtypes. What does not
-apply is not collected, so nothing is reported as skipped. `backends` (plural) is the list of all selected members, for
-tests that draw once and loop. `--narrow` leaves out what a run with jax's 64-bit numbers has and one without them does
-not need again: what takes no `backend`, what torch and jax alone have, and what the marker `any_width` says.
+it), and of `matrix.FRAMEWORKS` where `--backend` names it; with `dtype` or `int_dtype` beside it, once for every dtype
+of that kind the backend has. The marker `backends("torch", "jax")` restricts a test to members or libraries,
+`backends("autodiff")` to those that differentiate, `dtypes("float32")` to dtypes. What does not apply is not collected,
+so nothing is reported as skipped. `backends` (plural) is the list of all selected members, for tests that draw once and
+loop. `--narrow` leaves out what a run with jax's 64-bit numbers has and one without them does not need again: what
+takes no `backend`, what libraries that differentiate alone have, and what the marker `any_width` says.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from matrix import MEMBERS, Backend, load
+from matrix import FRAMEWORKS, MEMBERS, Backend, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _SELECTED = pytest.StashKey[list[Backend]]()
 _MISSING = pytest.StashKey[list[str]]()
@@ -45,13 +47,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backends(*names): members or libraries of the backend matrix to run on")
     config.addinivalue_line("markers", "dtypes(*names): dtypes to run with")
+    config.addinivalue_line("markers", "means(name): where the library has such means, as `Backend.means` says")
     config.addinivalue_line("markers", "any_width: float32 throughout, left out by --narrow")
     names: list[str] = config.getoption("--backend") or list(MEMBERS)
-    unknown = sorted(set(names) - set(MEMBERS))
+    known = MEMBERS | FRAMEWORKS
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise pytest.UsageError(f"--backend: no {', '.join(unknown)}; there are {', '.join(MEMBERS)}")
+        raise pytest.UsageError(f"--backend: no {', '.join(unknown)}; there are {', '.join(known)}")
     selected, missing = [], []
-    for name in MEMBERS:
+    for name in known:
         if name not in names:
             continue
         try:
@@ -77,11 +81,22 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return header
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is about one library may import it."""
+    selected = {backend.library for backend in config.stash[_SELECTED]}
+    others = (library for library in ("torch", "jax", "dask") if library not in selected)
+    return True if any(collection_path.name.startswith(f"test_{library}") for library in others) else None
+
+
 def _wanted(backend: Backend, definition: pytest.Function) -> bool:
+    means = definition.get_closest_marker("means")
+    if means is not None and means.args[0] not in backend.means:
+        return False
     marker = definition.get_closest_marker("backends")
     if marker is None:
         return not backend.exact
-    return backend.name in marker.args or backend.library in marker.args
+    differentiates = "autodiff" in marker.args and backend.autodiff is not None
+    return differentiates or backend.name in marker.args or backend.library in marker.args
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -113,14 +128,22 @@ def _any_width(item: pytest.Item) -> bool:
     spec = getattr(item, "callspec", None)
     if spec is None or "backend" not in spec.params or item.get_closest_marker("any_width") is not None:
         return True
-    return marker is not None and {*marker.args} == {"torch", "jax"}
+    return marker is not None and {*marker.args} in ({"torch", "jax"}, {"autodiff"})
+
+
+def _without_backend(item: pytest.Item) -> bool:
+    """What is tested without frameworks."""
+    return isinstance(item, pytest.Function) and not {"backend", "backends"} & set(item.fixturenames)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    only_frameworks = all(backend.name in FRAMEWORKS for backend in config.stash[_SELECTED])
+
     def left_out(item: pytest.Item) -> bool:
         spec = getattr(item, "callspec", None)
         empty = spec is not None and "backend" in spec.params and spec.params["backend"] is None
-        return empty or (config.getoption("--narrow") and _any_width(item))
+        known = (config.getoption("--narrow") and _any_width(item)) or (only_frameworks and _without_backend(item))
+        return empty or known
 
     gone = [item for item in items if left_out(item)]
     if gone:

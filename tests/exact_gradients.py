@@ -25,6 +25,7 @@ from derivatives import (
     gradient,
     hessian,
 )
+from matrix import FRAMEWORKS
 from mpmath import mp, mpf
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Array = Any
 NumPy = np.ndarray[Any, Any]
 
 # All but jax, which compiles for every option and shape anew.
-EAGER = pytest.mark.backends("numpy", "array_api_strict", "torch", "dask")
+EAGER = pytest.mark.backends("numpy", "array_api_strict", "torch", "dask", *FRAMEWORKS)
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
@@ -60,8 +61,8 @@ def widest(backend: Backend) -> str:
 
 
 def floor_of(backend: Backend) -> float:
-    """Smallest normal numbers by which a result may be off: XLA on CPU flushes what is below them."""
-    return 1.0 if backend.library == "jax" else 0.0
+    """Smallest normal numbers by which a result may be off: XLA and TensorFlow on CPU flush what is below them."""
+    return 1.0 if backend.flushes else 0.0
 
 
 def assert_same(backend: Backend, found: Any, expected: Any) -> None:

@@ -205,7 +205,7 @@ MUTANTS = (
     Mutant(
         "0 · log 0 unguarded",
         "formulas/targets.py",
-        "return a * ops.where((a == 0) & infinite, 0.0, y)",
+        "return a * ops.where(ops.equal(a, 0) & infinite, 0.0, y)",
         "return a * y",
         EXAMPLES,
     ),
@@ -254,7 +254,7 @@ MUTANTS = (
     Mutant(
         "rows of sample weight 0 differentiated",
         "formulas/participation.py",
-        "return operand if constant is operand else ops.where(sample_weight == 0, constant, operand)",
+        "return operand if constant is operand else ops.where(ops.equal(sample_weight, 0), constant, operand)",
         "return operand",
         (*TORCH, *EXAMPLES),
     ),
@@ -338,7 +338,7 @@ MUTANTS = (
     Mutant(
         "rows of sample weight 0 pulled back",
         "formulas/participation.py",
-        "return (ops.zeros_like(g) == 0) & (sample_weight != 0), g * sample_weight",
+        "return ops.not_equal(sample_weight, 0) & (ops.zeros_like(g) == 0), g * sample_weight",
         "return None, g * sample_weight",
         GRADIENTS,
     ),

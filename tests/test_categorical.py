@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INF, NAN = math.inf, math.nan
-AUTODIFF = pytest.mark.backends("torch", "jax")
+AUTODIFF = pytest.mark.backends("autodiff")
 
 X = np.array([[0.5, -1.0, 2.0], [3.0, 3.0, -4.0], [1.0, 0.0, 0.25], [-2.0, 0.5, 0.5]])
 Y = np.array([2, 1, 0, 0])

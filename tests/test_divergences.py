@@ -176,7 +176,7 @@ def test_values_and_derivatives(backend: Backend, measure: str, options: str) ->
         assert_close(backend.numpy(derivative), expected, dtype="float32", gap=gap, floor=floor)
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 @pytest.mark.parametrize("measure", MEASURES)
 def test_automatic_differentiation(backend: Backend, measure: str) -> None:
     """Of the value on torch, by the pullback on jax; by both sides."""
@@ -264,7 +264,7 @@ def test_distributions_next_to_each_other(backend: Backend, measure: str, far: i
     assert_near_each(backend, measure, slopes, derivatives, dtype)
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 @pytest.mark.parametrize("measure", ["kl_divergence", "js_divergence", "total_variation"])
 def test_the_same_by_automatic_differentiation(backend: Backend, measure: str) -> None:
     dtype = widest(backend)
@@ -285,7 +285,7 @@ def assert_near_each(backend: Backend, measure: str, found: Any, expected: list[
         assert_close(got, oracle.Sum(exact_slope, sizes), dtype=dtype, gap=28, floor=floor_of(backend))
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 @pytest.mark.parametrize("measure", MEASURES)
 def test_second_derivatives_by_automatic_differentiation(backend: Backend, measure: str) -> None:
     """By the first argument."""
@@ -369,7 +369,7 @@ def test_probabilities_of_zero(backend: Backend) -> None:
     assert_exact(backend, slope, single([[0, -1, 0], [np.log(2.0) - 1, np.log(2.0) - 1, 0]]).astype("float64"), ulp=8)
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 @pytest.mark.parametrize("measure", MEASURES)
 def test_probabilities_of_zero_by_automatic_differentiation(backend: Backend, measure: str) -> None:
     function, names = function_of(measure, probs=True), names_of(measure, probs=True)
@@ -427,7 +427,7 @@ def test_derivatives_of_an_infinite_divergence(backend: Backend) -> None:
         assert_equal(backend, by_q[0, :], single([0, -0.5, 0.5]))
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 def test_derivatives_of_an_infinite_divergence_by_automatic_differentiation(backend: Backend) -> None:
     sides = [backend.array(single(x)) for x in ([[0, 0, -INF]] * 3, [[0, -INF, 0]] * 3)]
     by_p, by_q = gradients(backend, softxent.kl_divergence, *sides)

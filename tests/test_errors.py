@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from array_api_compat import array_namespace
 from matrix import Backend, load, numpy_dtype
 
 import softxent
+from softxent.backends import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -134,7 +134,7 @@ def assert_refused_untouched(backend: Backend, bad: Bad) -> None:
 
 def complexes(i: Inputs, value: Any = LOGITS) -> Array:
     x = i.floats(value)
-    xp: Any = array_namespace(x)
+    xp: Any = backend_of(x)
     return xp.astype(x, xp.complex64)
 
 
@@ -439,9 +439,9 @@ def test_refused(backend: Backend, bad: Bad) -> None:
 
 
 def test_two_libraries(backends: list[Backend]) -> None:
-    # NumPy's arrays alone may stand beside others, those of jax and Dask. §1.2
+    # NumPy's arrays alone may stand beside others, those of jax and Dask among them. §1.2
     members = list({member.library: member for member in backends if not member.exact}.values())
-    adopting = {"jax", "dask"}
+    adopting = {"jax", "dask", "tensorflow"}
     for one, two in permutations(members, 2):
         if {one.library, two.library} & {"numpy"} and {one.library, two.library} & adopting:
             continue

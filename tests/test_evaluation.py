@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matrix import FRAMEWORKS
 
 from softxent import evaluation
 from softxent.evaluation import Evaluation, evaluate
@@ -196,7 +197,8 @@ def test_merged_and_resumed_equal_the_whole(backend: Backend, cuts: list[int], a
 
 
 def test_results_of_libraries_merge(backends: list[Backend]) -> None:
-    usable = [backend for backend in backends if backend.name in {"numpy", "strict", "torch", "jax"}]
+    one_each = {"numpy", "strict", "torch", "jax", *FRAMEWORKS}
+    usable = [backend for backend in backends if backend.name in one_each]
     found = evaluate([])
     for backend in usable:
         batch = (backend.array(LOGITS), backend.array(LABELS))

@@ -5,6 +5,7 @@ Each check runs in a fresh interpreter, and the checks themselves are checked: t
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from matrix import FRAMEWORKS
 
 import softxent
 
 if TYPE_CHECKING:
     from matrix import Backend
 
-LIBRARIES = ("numpy", "torch", "jax", "dask")
+LIBRARIES = ("numpy", "torch", "jax", "dask", "mlx", "autograd", "ndonnx", "tensorflow", "paddle", "cupy")
 LOADED = f"import json, sys; print(json.dumps([m for m in {LIBRARIES} if m in sys.modules]))"
 BACKENDS = (
     "import json, sys; "
@@ -32,10 +34,18 @@ ARRAYS = {
     "jax": "import jax.numpy; x = jax.numpy.asarray([1.0, 2.0])",
     "dask": "import dask.array; x = dask.array.asarray([1.0, 2.0])",
     "array_api_strict": "import array_api_strict; x = array_api_strict.asarray([1.0, 2.0])",
+    "tensorflow": "import tensorflow; x = tensorflow.constant([1.0, 2.0])",
+    "paddle": "import paddle; x = paddle.to_tensor([1.0, 2.0])",
+    "mlx": "import mlx.core; x = mlx.core.array([1.0, 2.0])",
+    "autograd": (
+        "import autograd.numpy, autograd.core, autograd.tracer; "
+        "x = autograd.tracer.new_box(autograd.numpy.ones(2), 0, autograd.core.VJPNode.new_root())"
+    ),
+    "ndonnx": "import ndonnx; x = ndonnx.asarray([1.0, 2.0])",
 }
 
 # One member a library, by names that no library has, where it has several.
-MEMBERS = pytest.mark.backends("numpy-readonly", "strict", "torch", "jax", "dask-classes")
+MEMBERS = pytest.mark.backends("numpy-readonly", "strict", "torch", "jax", "dask-classes", *FRAMEWORKS)
 
 
 def fresh(*statements: str) -> list[str]:
@@ -83,6 +93,14 @@ def test_an_error_imports_nothing_either() -> None:
     assert fresh("import softxent", refusal, LOADED) == []
 
 
+@pytest.mark.backends(*FRAMEWORKS)
+def test_numpy_needs_no_framework(backend: Backend) -> None:
+    """That one is installed makes no difference."""
+    use = "import numpy, softxent; softxent.value_and_grad(softxent.cross_entropy)(numpy.zeros(3), 0)"
+    assert importlib.util.find_spec(backend.library) is not None
+    assert fresh(use, LOADED) == ["numpy"]
+
+
 @MEMBERS
 def test_a_backend_is_loaded_when_its_array_arrives(backend: Backend) -> None:
     """Its library being there is not enough, and none other comes along.
@@ -93,6 +111,7 @@ def test_a_backend_is_loaded_when_its_array_arrives(backend: Backend) -> None:
     assert before == []
     own = {
         "array_api_strict": (),
+        "autograd": ("autograd", "blocks", "numpy", "pieces"),
         "dask": ("blocks", "dask", "numpy", "pieces"),
         "numpy": ("blocks", "numpy", "pieces"),
         "torch": ("blocks", "numpy", "pieces", "torch"),

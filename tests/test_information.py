@@ -69,7 +69,7 @@ def test_values_and_derivatives(backend: Backend, function: Any) -> None:
     assert_exact(backend, product, 2 * each(bend, *given))
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 @FUNCTIONS
 def test_automatic_differentiation(backend: Backend, function: Any) -> None:
     given = tuple(x[[0, 1, 3]] for x in arguments(function))
@@ -103,7 +103,7 @@ def test_derivatives_at_zero(backend: Backend) -> None:
     assert_equal(backend, by_y, single([0, 0]))
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 def test_derivatives_at_zero_by_automatic_differentiation(backend: Backend) -> None:
     """The same, on torch of the value."""
     x, y = backend.array(single([0, 0, 0])), backend.array(single([0, 1, 2]))
@@ -129,7 +129,7 @@ def test_tiny_ratios(backend: Backend) -> None:
     assert_exact(backend, found, each(lambda a, b: a * mp.log(a / b), x, y))
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 def test_xlogy_of_one_argument_at_zero(backend: Backend) -> None:
     """D z log z at 0 is NaN in libraries where x / y is 0 / 0 there."""
     (found,) = gradients(backend, lambda z: xlogy(z, z), backend.array(single([0, 1, 2])))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Array = Any
 NumPy = np.ndarray[Any, Any]
 
-AUTODIFF = pytest.mark.backends("torch", "jax")
+AUTODIFF = pytest.mark.backends("autodiff")
 pytestmark = [
     # torch's own forward mode compiles its formulas with what it tells others to leave.
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
@@ -448,6 +448,8 @@ def test_autodiff_of_running_sums(
         tangents = backend.array(np.where(np.isfinite(ROWS), single(np.arange(9) - 4.0), single(0.0)))
         if backend.library == "torch":
             _, pushed = backend.xp.func.jvp(function, (backend.array(ROWS),), (tangents,))
+        elif backend.library != "jax":
+            continue
         else:
             import jax
 

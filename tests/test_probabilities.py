@@ -119,7 +119,7 @@ def test_values_and_derivatives(backend: Backend, function: Any, target: str, op
         assert_close(backend.numpy(derivative), expected, dtype="float32", gap=8)
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 @pytest.mark.parametrize("target", ["hard", "soft"])
 @pytest.mark.parametrize("function", [nll_loss, cross_entropy_from_probs])
 def test_automatic_differentiation(backend: Backend, function: Any, target: str) -> None:
@@ -147,7 +147,7 @@ def test_zeros(backend: Backend) -> None:
     assert_equal(backend, slope[:3, :], single([[0, -1, 0], [0, -1, -1], [0, 0, 0]]))
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 @pytest.mark.parametrize("target", ["hard", "soft"])
 def test_zeros_by_automatic_differentiation(backend: Backend, target: str) -> None:
     """Where -q / p as libraries take it would be 0 / 0."""

@@ -184,7 +184,7 @@ def assert_values_and_gradients(backend: Backend, dtype: str, case_name: str, na
     assert_close(backend.numpy(found), expected, dtype=dtype, gap=of_rows, floor=4 * floor)
 
 
-@pytest.mark.backends("torch", "jax")
+@pytest.mark.backends("autodiff")
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("case_name", ["plain", "infinities", "soft-zeros", "where-logits"])
 def test_automatic_differentiation(backend: Backend, case_name: str, name: str) -> None:

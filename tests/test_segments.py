@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Array = Any
 NumPy = np.ndarray[Any, Any]
 
-AUTODIFF = pytest.mark.backends("torch", "jax")
+AUTODIFF = pytest.mark.backends("autodiff")
 pytestmark = [
     # torch's own forward mode compiles its formulas with what it tells others to leave.
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
@@ -286,7 +286,7 @@ def test_second_derivatives_are_exact(backend: Backend, monkeypatch: pytest.Monk
                 np.testing.assert_allclose(found[k], expected.astype("float64"), rtol=2e-6, atol=1e-30)
 
 
-@AUTODIFF
+@pytest.mark.backends("torch", "jax")
 def test_forward_mode(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """⟨g, J t⟩ = ⟨Jᵀ g, t⟩."""
     for _ in each_way(backend, monkeypatch):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INF, NAN = math.inf, math.nan
-AUTODIFF = pytest.mark.backends("torch", "jax")
+AUTODIFF = pytest.mark.backends("autodiff")
 
 Y = np.array([2, 0, 1, 0])
 Q = np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0], [0.125, 0.0, 0.875], [0.0, 0.0, 0.0]])

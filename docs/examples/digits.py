@@ -7,22 +7,28 @@ else. Then, beside this file, ``newton.py`` takes the NumPy classifier to an opt
 ``calibration.py`` mends one that is too sure of itself, and ``sparsity.py`` predicts some classes with exactly 0.
 
 Run ``python -m nox -s demo``, or this file where softxent, scikit-learn, rich and matplotlib are installed. NumPy is
-enough; torch and jax join in where they are installed.
+enough; torch and jax join in where they are installed, and others where ``--with`` names them:
+
+    python -m nox -s demo -- --with tensorflow,paddle,mlx,autograd,ndonnx
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from itertools import combinations
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import calibration
+import frameworks
 import newton
 import numpy as np
 import sparsity
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
     from numpy.typing import NDArray
 
-Array = Any  # an array of NumPy, torch or jax
+Array = Any  # an array of NumPy, torch, jax or one of the others
 Parameters = tuple[Array, Array]  # weights (64, 10) and bias (10,)
 
 SEED, HELD_OUT, CLASSES = 0, 500, 10
@@ -110,6 +116,7 @@ def jax_library() -> Library:
 
 
 LIBRARIES = {"numpy": numpy_library, "torch": torch_library, "jax": jax_library}
+OTHERS = {name: lambda ways=ways: Library(*ways(loss_of)) for name, ways in frameworks.WAYS.items()}
 
 
 # -- Training: gradient descent with Nesterov's momentum, on all digits at once ----------------------------------------
@@ -146,7 +153,7 @@ def load() -> Digits:
 
 def train(name: str, digits: Digits, advance: Callable[[], None]) -> Run:
     """Fit the classifier with one library, calling ``advance`` after every step."""
-    library = LIBRARIES[name]()
+    library = (LIBRARIES | OTHERS)[name]()
     images, labels = library.asarray(digits.images), library.asarray(digits.labels)
     weights, bias = library.asarray(np.zeros((images.shape[1], CLASSES))), library.asarray(np.zeros(CLASSES))
     velocities = (0 * weights, 0 * bias)
@@ -164,11 +171,15 @@ def train(name: str, digits: Digits, advance: Callable[[], None]) -> Run:
     losses.append(float(library.value_and_gradient((weights, bias), images, labels)[0]))
     seconds = time.perf_counter() - start
 
-    predicted = logits_of((weights, bias), library.asarray(digits.held_out_images)).argmax(-1)
-    correct = predicted == library.asarray(digits.held_out_labels)
-    return Run(
-        name, np.asarray(losses), (np.asarray(weights), np.asarray(bias)), float(correct.sum()) / len(correct), seconds
-    )
+    parameters = np.asarray(weights), np.asarray(bias)
+    correct = logits_of(parameters, digits.held_out_images).argmax(-1) == digits.held_out_labels
+    return Run(name, np.asarray(losses), parameters, float(np.mean(correct)), seconds)
+
+
+def train_alone(name: str, digits: Digits) -> Run:
+    """Do the same in a process of its own: TensorFlow and Paddle, in one, end it by a fault of memory."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(train, name, digits, int).result()
 
 
 # -- What came of it: one table and one figure -------------------------------------------------------------------------
@@ -191,6 +202,11 @@ def largest(measure: Callable[[Run, Run], float], runs: Sequence[Run]) -> float:
     return max((measure(one, other) for one, other in combinations(runs, 2)), default=0.0)
 
 
+def titled(name: str) -> str:
+    """Return a library's name and version; that of its distribution, which may have another name."""
+    return f"{name} {version(packages_distributions()[name][0])}"
+
+
 def table_of(runs: Sequence[Run]) -> Table:
     """One row a library; the last two columns compare it with the first one, NumPy."""
     table = Table(title="The same classifier, trained with softxent.cross_entropy", title_style="bold")
@@ -199,7 +215,7 @@ def table_of(runs: Sequence[Run]) -> Table:
         table.add_column(heading, justify="right")
     for run in runs:
         table.add_row(
-            f"{run.name} {version(run.name)}",
+            titled(run.name),
             f"{run.losses[-1]:.8f}",
             f"{run.accuracy:.1%}",
             f"{run.seconds:.2f} s",
@@ -219,6 +235,7 @@ LINES: dict[str, dict[str, Any]] = {  # the widest below, the thinnest on top: a
     "torch": {"color": "#d94801", "linewidth": 3, "dashes": (4, 2)},
     "jax": {"color": "black", "linewidth": 1.2, "dashes": (3, 3)},
 }
+OTHER_LINE = {"linewidth": 1, "dashes": (1, 4)}
 
 
 def draw_losses(figure: SubFigure, runs: Sequence[Run]) -> None:
@@ -226,14 +243,16 @@ def draw_losses(figure: SubFigure, runs: Sequence[Run]) -> None:
     reference, *others = runs
     curves, *beside = figure.subplots(1, 2 if others else 1, width_ratios=(3, 2) if others else None, squeeze=False)[0]
     for run in runs:
-        curves.semilogy(run.losses, label=f"{run.name} {version(run.name)}", **LINES[run.name])
+        curves.semilogy(run.losses, label=titled(run.name), **LINES.get(run.name, OTHER_LINE))
     curves.set(xlabel="step", ylabel="mean cross-entropy", title="Loss on the training digits")
     curves.set_yticks(ticks := (0.05, 0.1, 0.2, 0.5, 1, 2), labels=map(str, ticks))
     curves.minorticks_off()
     for differences in beside:
         for run in others:
             relative = np.abs(run.losses - reference.losses) / reference.losses
-            differences.plot(relative / EPSILON, ".", color=LINES[run.name]["color"], markersize=4, label=run.name)
+            differences.plot(
+                relative / EPSILON, ".", color=LINES.get(run.name, {}).get("color"), markersize=4, label=run.name
+            )
         unit = f"relative difference, in units of {EPSILON:.1e}"
         differences.set(xlabel="step", ylabel=unit, title="Distance from NumPy's losses")
     for axes in (curves, *beside):
@@ -275,9 +294,23 @@ def draw(digits: Digits, runs: Sequence[Run], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def asked_for() -> list[str]:
+    """Return the libraries that the command line names beside NumPy, torch and jax."""
+    parser = argparse.ArgumentParser(description="Train a classifier of digits on several libraries.")
+    parser.add_argument("--with", dest="others", default="", metavar="LIBRARY,...", help=f"of {', '.join(OTHERS)}")
+    names = [name for name in parser.parse_args().others.split(",") if name]
+    unknown = sorted({*names} - {*OTHERS})
+    if unknown:
+        parser.error(f"--with: no {', '.join(unknown)}; there are {', '.join(OTHERS)}")
+    missing = [name for name in names if not find_spec(name)]
+    if missing:
+        parser.error(f"--with: not installed: {', '.join(missing)}; python -m nox -s demo -- --with ... installs them")
+    return names
+
+
 def main() -> str | None:
     """Train with every library that is installed; return what is wrong with the outcome, None if nothing is."""
-    console = Console()
+    console, others = Console(), asked_for()
     installed = [name for name in LIBRARIES if find_spec(name)]
     for name in LIBRARIES:
         if name not in installed:
@@ -285,10 +318,13 @@ def main() -> str | None:
             console.print(f"{name} is not installed and is left out; to add it: {remedy}", markup=False, soft_wrap=True)
 
     digits = load()
-    columns = TextColumn("{task.description:6}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
-        tasks = {name: progress.add_task(name, total=STEPS) for name in installed}
-        runs = [train(name, digits, partial(progress.advance, task)) for name, task in tasks.items()]
+        tasks = {name: progress.add_task(name, total=STEPS) for name in (*installed, *others)}
+        runs = [train(name, digits, partial(progress.advance, tasks[name])) for name in installed]
+        for name in others:
+            runs.append(train_alone(name, digits))
+            progress.update(tasks[name], completed=STEPS)
 
     console.print(table_of(runs))
 

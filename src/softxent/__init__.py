@@ -103,3 +103,7 @@ __all__ = [
     "xlog1py",
     "xlogy",
 ]
+
+# TensorFlow's AutoGraph rewrites the Python that runs inside a tf.function, and leaves alone what has this attribute.
+for _name in __all__:
+    globals()[_name].autograph_info__ = None

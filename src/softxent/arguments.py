@@ -100,6 +100,7 @@ def dtype_name(dtype: Any) -> str:
         return _NAMES[type(dtype), dtype]
     except (KeyError, TypeError):  # not yet known, or no key of a dict
         name = str(getattr(dtype, "name", dtype)).rsplit(".", maxsplit=1)[-1]
+        name = name.lower() if name.isupper() else name  # Paddle's are FLOAT32 and the like
         if name in _KINDS:
             _NAMES[type(dtype), dtype] = name
         return name
@@ -161,7 +162,9 @@ def floating_dtype(backend: Backend, dtype: Any, like: Array) -> Any:
     """The library's floating dtype of the name that ``dtype`` is or has."""
     name = dtype.__name__ if isinstance(dtype, type) else dtype_name(dtype)
     if kind_of(name) != "floating":
-        msg = f"dtype must be a floating dtype or its name, got {dtype!r}; pass for example 'float32'"
+        came = repr(dtype)
+        came = came if str(name) in came else name
+        msg = f"dtype must be a floating dtype or its name, got {came}; pass for example 'float32'"
         raise TypeError(msg)
     found = backend.floating_dtype(name, dtype, like)
     if found is None:

@@ -1145,7 +1145,7 @@ def _check(form: Layout, arguments: dict[str, Any], ways: dict[str, Any], names:
     """With check=True, refuse probabilities that are none, where they take part."""
     backend = form.backend
     where, weight = (form.aligned(arguments.get(name), ways.get(name)) for name in ("where", "sample_weight"))
-    kept = both(where, None if weight is None else weight != 0)
+    kept = both(where, None if weight is None else backend.not_equal(weight, 0))
     of_classes = where is not None and where.shape[form.axis] != 1
     for name in names:
         p = form.aligned(arguments[name], ways[name])

@@ -421,6 +421,7 @@ class _Function:
     def named(self, function: Callable[..., Any], user: str) -> Callable[..., Any]:
         """A function that says what it is of."""
         function.__name__ = function.__qualname__ = f"{user}({self.name})"
+        function.autograph_info__ = None  # type: ignore[attr-defined] # as the package says of its own functions
         function.__doc__ = f"What {user} makes of {self.name}, differentiated by {', '.join(self.by)}."
         return function
 

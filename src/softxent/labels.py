@@ -228,7 +228,7 @@ def _taking_part(
     backend = form.backend
     present = present_rows(backend, backend.adopt(labels), where, ignore_index, hard=True, axis=form.axis)
     rows = both(backend.adopt(rows), present)
-    return rows if sample_weight is None else rows & (sample_weight != 0)
+    return rows if sample_weight is None else rows & backend.not_equal(sample_weight, 0)
 
 
 def _is_settled(form: Layout, label: int, arguments: Arguments) -> bool:
@@ -322,7 +322,7 @@ def check_binary(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, 
     if isinstance(position, bool):
         return position
     with own.reading():
-        value = labels[position]
+        value = own.stop_gradient(labels)[position]  # what is differentiated may be no number
     if kind != "integer":
         raise ValueError(_no_binary_target(float(value), position, "where="))
     raise ValueError(_no_binary_target(int(value), position, f"ignore_index={int(value)}"))
@@ -349,7 +349,7 @@ def _taking_part_wrongly(
             wrong = wrong & ~equals(backend, form.inward(backend.adopt(labels)), index)
         wrong = both(where, wrong)
         if weight is not None:
-            wrong = wrong & (weight != 0)
+            wrong = wrong & backend.not_equal(weight, 0)
         found = read(backend, backend.any(wrong), "where and weight", check)
         if not found:  # a target of weight 0 may be none, and is not masked for that
             return found is not None and weight is None
@@ -403,7 +403,9 @@ def refuse(backend: Backend, name: str, x: Array, *, good: Array, expected: str,
     if not read(backend, backend.any(~good), name, check=True):
         return
     position = first(backend, ~good)
-    raise ValueError(f"{name} must be {expected}, got {float(x[position]):g}{at(position)}; {hint}")
+    raise ValueError(
+        f"{name} must be {expected}, got {float(backend.stop_gradient(x)[position]):g}{at(position)}; {hint}"
+    )
 
 
 def first(backend: Backend, condition: Array) -> tuple[int, ...]:
@@ -426,7 +428,7 @@ def check_distributions(form: Layout, arguments: Arguments, ways: Ways, dtype: A
     backend = form.backend
     labels, where, weight = (_aligned(form, arguments, ways, name) for name in ("labels", "where", "sample_weight"))
     present = present_rows(backend, labels, where, None, hard=False, axis=form.axis)
-    present = present if weight is None else both(weight != 0, present)
+    present = present if weight is None else both(backend.not_equal(weight, 0), present)
     q = backend.where(present, backend.astype(labels, dtype, copy=False), 0.0)
     hint = "divide each row by its sum, or drop check=True"
     refuse(backend, "labels", q, good=(q >= 0) & backend.isfinite(q), expected="finite and not negative", hint=hint)
@@ -468,7 +470,7 @@ def refuse_negative(
     position = first(backend, counted < 0) if weight.ndim > 0 else ()
     msg = (
         f"{name} must not be negative where the mean divides by it, "
-        f"got {float(counted[position]):g}{at(position)}; pass denominator='count'"
+        f"got {float(backend.stop_gradient(counted)[position]):g}{at(position)}; pass denominator='count'"
     )
     raise ValueError(msg)
 

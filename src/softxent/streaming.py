@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -471,8 +472,8 @@ def _quantile(level: float) -> float:
 class _Numbers:
     """What formulas of sums use, of Python numbers."""
 
-    isfinite = staticmethod(math.isfinite)
-    sqrt = staticmethod(math.sqrt)
+    isfinite, sqrt = staticmethod(math.isfinite), staticmethod(math.sqrt)
+    equal, not_equal = staticmethod(operator.eq), staticmethod(operator.ne)
 
     @staticmethod
     def where(condition: bool, x: Any, y: Any) -> Any:  # noqa: FBT001 - as arrays have it

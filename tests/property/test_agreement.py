@@ -15,7 +15,7 @@ import oracle
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from matrix import HALVES, Backend, numpy_dtype
+from matrix import FRAMEWORKS, HALVES, Backend, numpy_dtype
 from mpmath import mp, mpf
 from property import bounds
 from property.inputs import KINDS, SHAPES, Batch, Call, batches, calls, compute_dtype, rounded
@@ -34,7 +34,7 @@ EXACT = mpf(10) ** -38  # mparray has 50 digits; offsets and gaps of 1e8 may tak
 precision = pytest.mark.parametrize("dtype", PRECISIONS)
 # Derivatives by torch's autograd, by jax's transformations, and by ours: on everything but jax, which compiles too much
 # for that (`test_gradients` has it).
-differentiable = pytest.mark.backends("torch", "jax", "numpy-readonly")
+differentiable = pytest.mark.backends("autodiff", "numpy-readonly")
 
 
 def examples(ci: int, dtype: str, backend: Backend | None = None) -> settings:
@@ -85,6 +85,13 @@ def pulled(
         result = function(**{**arguments, **leaves}, **static)
         grad = backend.xp.autograd.grad(result, list(leaves.values()), seed, materialize_grads=True, allow_unused=True)
         return result.detach(), dict(zip(by, grad, strict=True))
+    if backend.autodiff in FRAMEWORKS:
+        result, found = backend.pulled(
+            lambda *leaves: function(**{**arguments, **dict(zip(by, leaves, strict=True))}, **static),
+            [arguments[name] for name in by],
+            backend.numpy(seed),
+        )
+        return result, {name: backend.array(x) for name, x in zip(by, found, strict=True)}
     key = (backend.name, function, tuple(by), *sorted(static.items()))
     if key not in _COMPILED:
         import jax
@@ -122,14 +129,14 @@ def having(backends: list[Backend], dtype: str) -> list[Backend]:
 def assert_within(
     backend: Backend, what: str, result: Any, exact: Exact, tolerance: Exact, dtype: str, flush: mpf | float = 0.0
 ) -> None:
-    """Every entry is as near to exact as the tolerance says; on jax, up to terms that XLA flushes."""
+    """Every entry is as near to exact as the tolerance says; up to terms that are flushed, as XLA does."""
     assert backend.owns(result), f"{backend}: {what} is a {type(result)}"
     got = backend.numpy(result)
     if backend.exact:
         tolerance = np.abs(np.where(_finite(exact), exact, mpf(0))) * EXACT
     else:
         assert got.dtype == numpy_dtype(dtype), f"{backend}: {what} is {got.dtype}, not {dtype}"
-    if backend.autodiff == "jax":
+    if backend.flushes:
         tolerance = tolerance + flush
     exact, tolerance = np.asarray(exact, dtype=object), np.asarray(tolerance, dtype=object)
     error = difference(got, exact, dtype)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matrix import FRAMEWORKS
 from property.inputs import Batch, batches, rounded
 
 from softxent import cross_entropy, log_softmax, logsumexp, one_hot, smooth_labels, softmax, softmin, vjp
@@ -89,6 +90,8 @@ def pull(backend: Backend, function: Callable[..., Any], x: Array, cotangent: Ar
         leaf = array.requires_grad_()
         function(leaf, **operands, **static).backward(seed)
         return backend.numpy(leaf.grad)
+    if backend.autodiff in FRAMEWORKS:
+        return backend.pulled(lambda x: function(x, **operands, **static), [array], cotangent)[1][0]
     if backend.autodiff is None:
         _, pullback = backend.call(vjp(function), array, **operands, **static)
         return backend.numpy(backend.call(pullback, seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
@@ -18,6 +19,16 @@ _LIBRARIES = {
     ("jaxlib", "ArrayImpl"): "jax",
     ("jax", "Tracer"): "jax",
     ("dask", "Array"): "dask",
+    ("tensorflow", "Tensor"): "tensorflow",
+    ("tensorflow", "Variable"): "tensorflow",
+    ("tensorflow", "RaggedTensor"): "tensorflow",
+    ("tensorflow", "SparseTensor"): "tensorflow",
+    ("tensorflow", "IndexedSlices"): "tensorflow",
+    ("paddle", "Tensor"): "paddle",
+    ("paddle", "Value"): "paddle",
+    ("mlx", "array"): "mlx",
+    ("autograd", "ArrayBox"): "autograd",
+    ("ndonnx", "Array"): "ndonnx",
 }
 _BY_TYPE: dict[type, Backend | None] = {}
 _BY_NAME: dict[str, Backend] = {}
@@ -56,7 +67,7 @@ def _known(library: str) -> Backend:
 
 
 def _load(library: str) -> Backend:
-    """Import a backend by a statement, which torch.compile can trace where it cannot trace importlib."""
+    """Import a backend; torch's by a statement, which torch.compile can trace where it cannot trace importlib."""
     if library == "numpy":
         from softxent.backends import numpy
 
@@ -65,10 +76,4 @@ def _load(library: str) -> Backend:
         from softxent.backends import torch
 
         return torch.backend()
-    if library == "jax":
-        from softxent.backends import jax
-
-        return jax.backend()
-    from softxent.backends import dask
-
-    return dask.backend()
+    return importlib.import_module(f"softxent.backends.{library}").backend()

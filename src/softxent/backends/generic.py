@@ -69,6 +69,14 @@ class Backend:
         """Hold ``x`` constant under differentiation; the very same array where there is no differentiation."""
         return x
 
+    def equal(self, x: Array | float, y: Array | float) -> Any:
+        """Whether numbers are the same. Formulas ask in this way, as not every library has an == that can tell."""
+        return x == y
+
+    def not_equal(self, x: Array | float, y: Array | float) -> Any:
+        """The contrary."""
+        return x != y
+
     def minus(self, x: Array, y: Array) -> Array:
         """A difference, which a backend may put where the result of a block goes."""
         return x - y
@@ -90,7 +98,7 @@ class Backend:
         """Position of the first largest entry or NaN, in the dtype that the device has for positions."""
         size = x.shape[axis]
         largest = self.max(x, axis=axis, keepdims=True)
-        found = self.where((x == largest) | self.isnan(x), self.positions(x, axis, size), size - 1)
+        found = self.where(self.equal(x, largest) | self.isnan(x), self.positions(x, axis, size), size - 1)
         return self.min(found, axis=axis, keepdims=keepdims)
 
     def take_along_axis(self, x: Array, index: Array, *, axis: int) -> Array:

@@ -250,8 +250,8 @@ def of_probabilities(ops: Any, r: Elements, eps: Array | float | None) -> Costs:
         upper = 1.0 - p < eps
         clipped = (p < eps) | upper
         p, inside = ops.where(clipped, eps, p), ~clipped
-    for_u = ops.where((p == 0) & (r.a == 0), 1.0, p)
-    for_v = ops.where((p == 1) & (r.b == 0), 0.0, p)
+    for_u = ops.where(ops.equal(p, 0) & ops.equal(r.a, 0), 1.0, p)
+    for_v = ops.where(ops.equal(p, 1) & ops.equal(r.b, 0), 0.0, p)
 
     def halves() -> tuple[Array, Array]:
         u, v = 0.0 - ops.log(for_u), 0.0 - ops.log1p(-for_v)

@@ -37,7 +37,7 @@ class Likelihood(NamedTuple):
 def focal(ops: Any, x: Likelihood, gamma: Array | float) -> Cost:
     """The factor (1 - p)^γ is exp(γ log(1 - p)), which is 1 for γ = 0 even where p is 1."""
     s, p, lacking = x
-    sure = lacking == 0
+    sure = ops.equal(lacking, 0)
     log_lacking = ops.where(sure, -inf, ops.log(ops.where(sure, 1.0, lacking)))
     gamma = gamma + ops.zeros_like(s)
     factor = ops.exp(product(ops, gamma, log_lacking))

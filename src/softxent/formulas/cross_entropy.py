@@ -85,7 +85,7 @@ def value(
     r = laid_out(ops, logits, labels, steady=steady, axis=axis, dtype=dtype, **options)
     c = opposed(ops, r, axis)
     loss, penalty = per_unit(ops, r, c, steady(z_loss), axis)
-    active = r.present if sample_weight is None else both(sample_weight != 0, r.present)
+    active = r.present if sample_weight is None else both(ops.not_equal(sample_weight, 0), r.present)
 
     by_products: dict[str, Callable[[], Array]] = {
         "lse": lambda: log_of_sum(ops, r.x, axis, r.temperature),
@@ -240,7 +240,7 @@ def cap_slopes(ops: Any, r: Rows, softcap: Array | float | None) -> CapDerivativ
 def costing(ops: Any, r: Rows, s: Shifted) -> Array:
     """a, held constant where it is 0 at an infinite cost: it contributes nothing there, to every order."""
     constant = ops.stop_gradient(r.a)
-    return r.a if constant is r.a else ops.where((constant == 0) & (s.gaps == -inf), constant, r.a)
+    return r.a if constant is r.a else ops.where(ops.equal(constant, 0) & (s.gaps == -inf), constant, r.a)
 
 
 def of_normaliser(ops: Any, r: Rows, log_z: Array, factor: Array, z_loss: Array | float) -> Array:

@@ -86,7 +86,7 @@ def pushforward(
     if t_smoothing_prior is not None:
         moved = only(ops, where, t_smoothing_prior + ops.zeros_like(q))
         moved = (moved - u * ops.sum(moved, axis=axis, keepdims=True)) / divisor(ops, mass)
-        t = t + label_smoothing * ops.where(mass == 0, 0.0, moved)
+        t = t + label_smoothing * ops.where(ops.equal(mass, 0), 0.0, moved)
     return ops.astype(only(ops, present_rows(ops, q, where, None, hard=False, axis=axis), t), result, copy=False)
 
 

@@ -91,7 +91,7 @@ def kl_divergence(ops: Any, s: Pair, beta: Array | float | None) -> Measure:  # 
         if s.p.shifted is None:  # which need not add up to 1
             return product(ops, s.p.p, s.d)
         found = gain(ops, s.p.p, s.d, s.difference)
-        return ops.where((s.p.p == 0) & (s.d == inf), inf, found)  # p is only too small to be told from 0
+        return ops.where(ops.equal(s.p.p, 0) & (s.d == inf), inf, found)  # p is only too small to be told from 0
 
     return Measure(terms, lambda: s.d, 1.0, None, lambda: 1.0)
 
@@ -140,7 +140,7 @@ COMPARING = ("kl_divergence", "js_divergence", "total_variation")
 def expected(ops: Any, p: Side, y: Array) -> Array:
     """P times a cost: +inf also where p has underflowed and the cost is infinite; 0 where there is no p."""
     terms = product(ops, p.p, y)
-    return terms if p.shifted is None else ops.where((p.p == 0) & (y == inf) & ~absent(ops, p), inf, terms)
+    return terms if p.shifted is None else ops.where(ops.equal(p.p, 0) & (y == inf) & ~absent(ops, p), inf, terms)
 
 
 def gain(ops: Any, p: Array, d: Array, lost: Array) -> Array:
@@ -220,16 +220,16 @@ def of_probabilities(
 
 def absent(ops: Any, side: Side) -> Array:
     """Where there is no probability, not even one too small to be told from 0."""
-    return ops.stop_gradient(side.p) == 0 if side.x is None else ops.stop_gradient(side.x) == -inf
+    return ops.equal(ops.stop_gradient(side.p), 0) if side.x is None else ops.stop_gradient(side.x) == -inf
 
 
 def logarithm(ops: Any, side: Side, axis: int, *, beside: Side | None = None) -> Array:
     """log p. It has a derivative at 0 only ``beside`` a side that needs it, where that is not 0."""
     if side.shifted is not None:
         return logarithms(ops, side.shifted, axis)
-    nothing = side.p == 0
+    nothing = ops.equal(side.p, 0)
     if beside is not None:
-        nothing = nothing & (beside.p == 0)
+        nothing = nothing & ops.equal(beside.p, 0)
     return ops.where(nothing, -inf, ops.log(ops.where(nothing, 1.0, side.p)))
 
 
@@ -296,11 +296,11 @@ def exponentials(ops: Any, s: Shifted, axis: int) -> Array:
 
 def log_ratio_of_probabilities(ops: Any, p: Side, q: Side) -> Array:
     """log p - log q; where q alone is 0 it has the derivative by q, where p is 0 it has none."""
-    positive, infinite = (p.p > 0) & (q.p > 0), (p.p > 0) & (q.p == 0)
+    positive, infinite = (p.p > 0) & (q.p > 0), (p.p > 0) & ops.equal(q.p, 0)
     d = log_quotient(ops, ops.where(positive, p.p, 1.0), ops.where(positive, q.p, 1.0))
     beyond = 0.0 - ops.log(ops.where(infinite, q.p, 1.0))
-    nothing = ops.where((p.p == 0) & (q.p > 0), -inf, nan * ops.ones_like(d))
-    nothing = ops.where((p.p == 0) & (q.p == 0), 0.0, nothing)
+    nothing = ops.where(ops.equal(p.p, 0) & (q.p > 0), -inf, nan * ops.ones_like(d))
+    nothing = ops.where(ops.equal(p.p, 0) & ops.equal(q.p, 0), 0.0, nothing)
     return ops.where(positive, d, ops.where(infinite, beyond, nothing))
 
 
@@ -457,12 +457,12 @@ def differentiated(
 
     def by_p() -> Array:
         f = finite_only(ops, m.by_p())
-        return ops.where(s.p.p == 0, 0.0, f + m.constant) if m.constant else f
+        return ops.where(ops.equal(s.p.p, 0), 0.0, f + m.constant) if m.constant else f
 
     def by_q() -> Array:
         if m.by_q is not None:
             return finite_only(ops, m.by_q())
-        nothing = s.p.p == 0
+        nothing = ops.equal(s.p.p, 0)
         return 0.0 - ops.where(nothing, 0.0, s.p.p / ops.where(nothing, 1.0, s.q.p))
 
     def by_heat() -> Array:
@@ -533,7 +533,7 @@ def second_order(
         bent = (f - mean) + slope
     else:
         eps, x = given.get("eps"), first_of(given)
-        nothing = s.p.p == 0
+        nothing = ops.equal(s.p.p, 0)
         bent = ops.where(nothing, 0.0, slope / ops.where(nothing, 1.0, s.p.p))
         bent = bent if eps is None else only(ops, (x >= eps) & (x <= 1.0 - eps), bent)
     return SecondOrder(s.p, kept, factor, heat, squared, bent)

@@ -114,7 +114,7 @@ def shares(ops: Any, x: Array, alpha: Array | float, axis: int) -> Shares:
     d = spread_of(ops, p, y, alpha_still - 1.0, axis)
     if x_still is x and alpha_still is alpha:
         return d
-    gone = p == 0
+    gone = ops.equal(p, 0)
     t = None if x_still is x else ops.where(gone, 0.0, x) - ops.where(gone, 0.0, x_still)
     t_alpha = None if alpha_still is alpha else alpha - alpha_still
     once = moved(ops, d, t, t_alpha, axis)
@@ -125,7 +125,7 @@ def shares(ops: Any, x: Array, alpha: Array | float, axis: int) -> Shares:
 
 def spread_of(ops: Any, p: Array, y: Array, beta: Array | float, axis: int) -> Shares:
     """What the derivatives at p are made of."""
-    kept = p != 0
+    kept = ops.not_equal(p, 0)
     s = ops.where(kept, slope(ops, ops.where(kept, p, 1.0), beta), 0.0)
     lead = ops.argmax(ops.stop_gradient(s), axis=axis, keepdims=True)
     total = ops.sum(s, axis=axis, keepdims=True)
@@ -148,7 +148,7 @@ def slope(ops: Any, p: Array, beta: Array | float) -> Array:
 
 def drift(ops: Any, d: Shares) -> Array:
     """b: how p moves with α where the threshold does not; 0 off the support."""
-    log_p = ops.log(ops.where(d.p == 0, 1.0, d.p))
+    log_p = ops.log(ops.where(ops.equal(d.p, 0), 1.0, d.p))
     ratio = 0.0 - deformed(ops, -log_p, d.beta)
     return 0.0 - d.p * ratio * (ratio * defect(ops, -d.beta * ratio))
 
@@ -236,7 +236,7 @@ def solved(ops: Any, x: Array, alpha: Array | float, axis: int) -> tuple[Array, 
 
 def completed(ops: Any, p: Array, v: Array, w: Array, axis: int) -> tuple[Array, Array]:
     """A last step of Newton's in p itself, which makes Σ p = 1 but for the rounding of each."""
-    s = p / ops.where(p == 0, 1.0, v)
+    s = p / ops.where(ops.equal(p, 0), 1.0, v)
     surplus = (ops.sum(p, axis=axis, keepdims=True) - 1.0) / ops.sum(s, axis=axis, keepdims=True)
     p = p - s * surplus
     return ops.where(p > 0, p, 0.0), w - surplus
@@ -295,7 +295,7 @@ def by_newton(ops: Any, z: Array, beta: Array | float, axis: int) -> tuple[Array
         if isinstance(beta, float):
             log_p = z + w if beta == 0.0 else log_v / beta
         else:
-            log_p = ops.where(beta == 0, z + w, log_v / ops.where(beta == 0, 1.0, beta))
+            log_p = ops.where(ops.equal(beta, 0), z + w, log_v / ops.where(ops.equal(beta, 0), 1.0, beta))
         return ops.where(kept, ops.exp(log_p), 0.0), v
 
     def further(w: Array, u: Array) -> tuple[Array, Array]:
@@ -338,7 +338,7 @@ def by_support(ops: Any, z: Array, beta: Array | float, axis: int) -> tuple[Arra
         mass = ops.sum(power(beta * (z - ops.take_along_axis(ordered, there, axis=axis))), axis=axis, keepdims=True)
         position = ops.where(exists & (mass < 1), there, position)
     last = ops.take_along_axis(ordered, position, axis=axis)
-    kept, edge = z >= last, z == last
+    kept, edge = z >= last, ops.equal(z, last)
     q = 1.0 / ops.sum(ops.astype(kept, z.dtype), axis=axis, keepdims=True)
 
     def at(q: Array) -> Array:

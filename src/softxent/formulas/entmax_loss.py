@@ -110,14 +110,14 @@ def laid_out(
 def per_unit(ops: Any, r: Rows, axis: int) -> Array:
     """The loss of a row per unit of sample weight, which nobody is to differentiate."""
     p, y, beta = r.d.p, r.d.y, r.alpha - 1.0
-    log_p = ops.log(ops.where(p == 0, 1.0, p))
+    log_p = ops.log(ops.where(ops.equal(p, 0), 1.0, p))
     absent = p * ops.exp(beta * log_p) / r.alpha  # what a class costs of which the target has nothing
     if r.label is not None:
         p_label, y_label = (ops.take_along_axis(part, r.label, axis=axis) for part in (p, y))
         rest = ops.sum(ops.put_along_axis(absent, r.label, 0.0, axis=axis), axis=axis, keepdims=True)
         one = ops.ones_like(p_label)
         return validated(r, rest + term(ops, one, p_label, y_label, missing(ops, r, axis), beta))
-    nothing = r.q == 0
+    nothing = ops.equal(r.q, 0)
     q = ops.where(nothing, 1.0, r.q)
     terms = term(ops, q, p, y, (q - p) / q, beta)
     return product(ops, r.amount, ops.sum(ops.where(nothing, absent, terms), axis=axis, keepdims=True))
@@ -178,7 +178,7 @@ def by_logits(ops: Any, r: Rows, axis: int) -> Array:
 
 def by_labels(ops: Any, r: Rows, axis: int) -> Array:
     """(v_q - v) / β, and what the sum of the labels brings; 0 where it is infinite."""
-    beta, nothing, gone = r.d.beta, r.q == 0, r.d.p == 0
+    beta, nothing, gone = r.d.beta, ops.equal(r.q, 0), ops.equal(r.d.p, 0)
     y_q = deformed(ops, ops.log(ops.where(nothing, 1.0, r.q)), beta)
     y_p = deformed(ops, ops.log(ops.where(gone, 1.0, r.d.p)), beta)
     powers = r.d.p * (1.0 + beta * y_p) - r.q * (1.0 + beta * y_q)
@@ -200,9 +200,9 @@ def lowest(ops: Any, beta: Array | float) -> Array | float:
 def by_alpha(ops: Any, r: Rows, axis: int) -> Array:
     """Σ ω(q) - ω(p), ω being the derivative of (t^α - t) / (α (α - 1)) by α."""
     beta = r.d.beta
-    log_p = ops.log(ops.where(r.d.p == 0, 1.0, r.d.p))
+    log_p = ops.log(ops.where(ops.equal(r.d.p, 0), 1.0, r.d.p))
     if r.label is None:
-        log_q = ops.log(ops.where(r.q == 0, 1.0, r.q))
+        log_q = ops.log(ops.where(ops.equal(r.q, 0), 1.0, r.q))
         change = steepening(ops, r.q, log_q, beta) - steepening(ops, r.d.p, log_p, beta)
         return r.amount * ops.sum(change, axis=axis, keepdims=True)
     lacking = missing(ops, r, axis)

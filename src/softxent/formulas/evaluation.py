@@ -21,7 +21,7 @@ def standing(ops: Any, x: Array, labels: Array, *, axis: int, dtype: Any) -> tup
     positions = ops.positions(x, axis, x.shape[axis])
     index = ops.astype(ops.where(valid, labels, ops.zeros_like(labels)), positions.dtype)
     own = ops.take_along_axis(x, index, axis=axis)
-    before = (x > own) | ((x == own) & (positions < index))
+    before = (x > own) | (ops.equal(x, own) & (positions < index))
     count = ops.sum(ops.astype(before, dtype), axis=axis, keepdims=True)
     sums = dict(zip(Sums._fields, of_block(ops, x, moments=True, axis=axis, dtype=dtype), strict=True))
     sureness = confidence(ops, axis=axis, **sums)
@@ -50,7 +50,7 @@ def tallies(
     one = ops.ones_like(losses) if kept is None else ops.astype(kept, dtype)
 
     def counted(y: Array) -> Array:
-        return ops.where(one == 0, 0.0, y)
+        return ops.where(ops.equal(one, 0), 0.0, y)
 
     def total(y: Array) -> Array:
         return ops.sum(counted(y), axis=axis, keepdims=True)

@@ -51,7 +51,7 @@ def entr_of(ops: Any, x: Array) -> Array:
     """-x log x; -inf below 0."""
     positive = x > 0
     safe = ops.where(positive, x, 1.0)
-    below = ops.where(x < 0, -inf, nan_of(ops, x) - fall(ops, x, x == 0))
+    below = ops.where(x < 0, -inf, nan_of(ops, x) - fall(ops, x, ops.equal(x, 0)))
     return ops.where(positive, 0.0 - safe * ops.log(safe), below)
 
 
@@ -62,12 +62,12 @@ def entr_slope(ops: Any, x: Array) -> Array:
 
 def rel_entr_of(ops: Any, x: Array, y: Array) -> Array:
     """x log(x / y): 0 for x = 0, +inf where x or y is negative or y alone is 0."""
-    positive, unbounded = (x > 0) & (y > 0), (x > 0) & (y == 0)
+    positive, unbounded = (x > 0) & (y > 0), (x > 0) & ops.equal(y, 0)
     a, b = ops.where(positive, x, 1.0), ops.where(positive, y, 1.0)
     known = a * log_quotient(ops, a, b)
     beyond = ops.where(unbounded, x, 1.0) * (0.0 - ops.log(ops.where(unbounded, y, 1.0)))
-    edge = fall(ops, x, (x == 0) & (y > 0))
-    edge = ops.where((x == 0) & (y >= 0), edge, inf + nan_of(ops, x, y))
+    edge = fall(ops, x, ops.equal(x, 0) & (y > 0))
+    edge = ops.where(ops.equal(x, 0) & (y >= 0), edge, inf + nan_of(ops, x, y))
     return ops.where(positive, known, ops.where(unbounded, beyond, edge))
 
 
@@ -75,7 +75,7 @@ def rel_entr_by_x(ops: Any, x: Array, y: Array) -> Array:
     """log(x / y) + 1, 0 where there is no term or the function is constant."""
     positive = (x > 0) & (y > 0)
     a, b = ops.where(positive, x, 1.0), ops.where(positive, y, 1.0)
-    limit = ops.where((x == 0) & (y > 0), -inf, ops.where((x > 0) & (y == 0), inf, nan_of(ops, x, y)))
+    limit = ops.where(ops.equal(x, 0) & (y > 0), -inf, ops.where((x > 0) & ops.equal(y, 0), inf, nan_of(ops, x, y)))
     return ops.where(positive, log_quotient(ops, a, b) + 1.0, limit)
 
 
@@ -87,24 +87,24 @@ def rel_entr_by_y(ops: Any, x: Array, y: Array) -> Array:
 
 def rel_entr_bend(ops: Any, x: Array, y: Array) -> Array:
     """1 / x, in the same places."""
-    defined = ((x > 0) & (y >= 0)) | ((x == 0) & (y > 0))
+    defined = ((x > 0) & (y >= 0)) | (ops.equal(x, 0) & (y > 0))
     return ops.where(defined, 1.0 / ops.where(defined, x, 1.0), nan_of(ops, x, y))
 
 
 def ratio(ops: Any, x: Array, y: Array) -> Array:
     """x / y, 0 where x is 0."""
-    return ops.where(x == 0, 0.0 * ops.ones_like(y), x / ops.where(x == 0, 1.0, y))
+    return ops.where(ops.equal(x, 0), 0.0 * ops.ones_like(y), x / ops.where(ops.equal(x, 0), 1.0, y))
 
 
 def times_log(ops: Any, x: Array, y: Array, log: Any, zero: float) -> Array:
     """X times a logarithm of y that is infinite at ``zero``; 0 where x is 0 unless y is NaN."""
-    idle = (x == 0) & ~ops.isnan(y) & ~((y > zero) & (y < inf))
-    return ops.where(idle, fall(ops, x, idle & (y == zero)), x * log(ops.where(idle, 1.0, y)))
+    idle = ops.equal(x, 0) & ~ops.isnan(y) & ~((y > zero) & (y < inf))
+    return ops.where(idle, fall(ops, x, idle & ops.equal(y, zero)), x * log(ops.where(idle, 1.0, y)))
 
 
 def log_where_defined(ops: Any, x: Array, y: Array, log: Any, zero: float) -> Array:
     """The derivative of that by x, 0 where x is 0 and there is no logarithm."""
-    idle = (x == 0) & ((y < zero) | (y == inf))
+    idle = ops.equal(x, 0) & ((y < zero) | (y == inf))
     return ops.where(idle, 0.0, log(ops.where(idle, 1.0, y))) + 0.0 * x
 
 

@@ -44,7 +44,7 @@ def log_of_mean(ops: Any, x: Array, where: Array | None, axis: int) -> Array:
     ones = ops.ones_like(x)
     counted = ones if where is None else ops.where(where, ones, 0.0)
     count = ops.sum(counted, axis=axis, keepdims=True)
-    count = ops.where(count == 0, 1.0, count)
+    count = ops.where(ops.equal(count, 0), 1.0, count)
     largest = ops.max(x, axis=axis, keepdims=True)
     level = ops.where(largest == -inf, 0.0, largest)
     rough = level + ops.log(ops.sum(ops.exp(x - level), axis=axis, keepdims=True) / count)

@@ -143,7 +143,7 @@ def log_of_weighted_sum(
     sign = ops.where(whole > 0, ops.ones_like(whole), ops.where(whole < 0, -1.0, whole))
     size = sign * total * ops.where(largest < inf, ops.ones_like(total), largest)
     # Near 1 the logarithm needs what the sum has beyond 1: the 1 is taken from the largest entries, before summing.
-    tops = ops.astype(w.gaps == 0, x.dtype)
+    tops = ops.astype(ops.equal(w.gaps, 0), x.dtype)
     beyond_1 = ops.sum(sign * terms - tops, axis=axis, keepdims=True) + (ops.sum(tops, axis=axis, keepdims=True) - 1.0)
     near_1 = (size > 0.5) & (size < 2.0)
     nothing = size == 0
@@ -167,7 +167,7 @@ class Weighted(NamedTuple):
 
 def weighted(ops: Any, x: Array, b: Array, axis: int, *, where: Array | None) -> Weighted:
     """What a weighted sum is made of; an entry with b = 0 is absent."""
-    kept = b != 0
+    kept = ops.not_equal(b, 0)
     if where is not None:
         kept = kept & where
     x = ops.where(kept, x, -inf)
@@ -203,9 +203,9 @@ def shares(ops: Any, x: Array, b: Array | None, where: Array | None, axis: int, 
     w = weighted(ops, x, b, axis, where=where)
     terms = w.b * w.half * w.half
     total = ops.sum(terms, axis=axis, keepdims=True)
-    kept = (w.b != 0) & (total != 0)
+    kept = ops.not_equal(w.b, 0) & ops.not_equal(total, 0)
     defined = (w.largest < inf) if signed else (w.largest < inf) & ~(total < 0)
-    whole = ops.where(total == 0, 1.0, total) * ops.where(defined, ops.ones_like(total), nan)
+    whole = ops.where(ops.equal(total, 0), 1.0, total) * ops.where(defined, ops.ones_like(total), nan)
     p, by_b = only(ops, kept, terms / whole), only(ops, kept, w.half * (w.half / whole))
     lead = ops.argmax(ops.abs(terms), axis=axis, keepdims=True)
     beside = ops.sum(ops.put_along_axis(terms, lead, 0.0, axis=axis), axis=axis, keepdims=True)

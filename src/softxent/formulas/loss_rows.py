@@ -190,10 +190,10 @@ def mass_of(
 ) -> Array:
     """Sample weight times W, or a count of 1; 0 for a row that takes no part."""
     if mass == "count":
-        return only(ops, present if sample_weight is None else both(sample_weight != 0, present), one)
+        return only(ops, present if sample_weight is None else both(ops.not_equal(sample_weight, 0), present), one)
     share = one if share is None else share
     if sample_weight is not None:
-        share = sample_weight * finite_where(ops, sample_weight == 0, share)
+        share = sample_weight * finite_where(ops, ops.equal(sample_weight, 0), share)
         share = ops.where(sample_weight < 0, nan, share)
     return only(ops, present, share)
 
@@ -203,7 +203,7 @@ def weighted(
 ) -> tuple[Array, Array]:
     """Losses per unit of sample weight as those of their rows, and what each row counts for."""
     if sample_weight is not None:  # a weight of 0 has the loss for its derivative, if that is finite
-        loss = sample_weight * finite_where(ops, sample_weight == 0, loss)
+        loss = sample_weight * finite_where(ops, ops.equal(sample_weight, 0), loss)
     return only(ops, present, loss), mass_of(ops, ops.ones_like(loss), present, share, sample_weight, mass)
 
 
@@ -218,7 +218,7 @@ def by_weight(
     mass: str,
 ) -> Array:
     """The derivative of the same by the weight: the loss, and W for the mass; at 0 too, where they are finite."""
-    idle = sample_weight == 0
+    idle = ops.equal(sample_weight, 0)
     found = g * finite_where(ops, idle, loss)
     if mass != "count":
         found = found + (g_mass if share is None else g_mass * finite_where(ops, idle, share))

@@ -221,7 +221,7 @@ def of_losses(ops: Any, x: Array, *, weight: Array | None = None, axis: int, dty
     x = ops.astype(x, dtype, copy=False)
     w = ops.ones_like(x) if weight is None else ops.astype(weight, dtype, copy=False) + ops.zeros_like(x)
     if weight is not None:
-        x = ops.where(w == 0, 0.0, x)
+        x = ops.where(ops.equal(w, 0), 0.0, x)
 
     def total(y: Array) -> Array:
         return ops.sum(y, axis=axis, keepdims=True)
@@ -229,7 +229,7 @@ def of_losses(ops: Any, x: Array, *, weight: Array | None = None, axis: int, dty
     squares = total(w * w)
     centre = total(w * w * x) / divisor(ops, squares)
     spread = total(w * w * (x - centre) * (x - centre))
-    examples = ops.astype(total(ops.astype(w != 0, dtype)), ops.positions(x, axis, 1).dtype)
+    examples = ops.astype(total(ops.astype(ops.not_equal(w, 0), dtype)), ops.positions(x, axis, 1).dtype)
     return Losses(total(w * x), 0.0 * squares, total(w), 0.0 * squares, examples, squares, centre, spread)
 
 
@@ -251,7 +251,7 @@ def mean_loss(ops: Any, *, axis: int = 0, **sums: Array) -> Array:  # noqa: ARG0
     """Σ w x / Σ w, 0 for nothing."""
     s = Losses(**sums)
     weight = s.weight + s.weight_lost
-    return ops.where(weight == 0, 0.0, (s.total + s.total_lost) / divisor(ops, weight))
+    return ops.where(ops.equal(weight, 0), 0.0, (s.total + s.total_lost) / divisor(ops, weight))
 
 
 def standard_error(ops: Any, *, axis: int = 0, dtype: Any = float, **sums: Array) -> Array:

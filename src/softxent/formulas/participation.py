@@ -27,7 +27,7 @@ def constant_where_idle(ops: Any, sample_weight: Array | None) -> Callable[[Any]
         if sample_weight is None or operand is None or isinstance(operand, float):
             return operand
         constant = ops.stop_gradient(operand)
-        return operand if constant is operand else ops.where(sample_weight == 0, constant, operand)
+        return operand if constant is operand else ops.where(ops.equal(sample_weight, 0), constant, operand)
 
     return steady
 
@@ -37,7 +37,7 @@ def weighing(ops: Any, g: Array, sample_weight: Array | None) -> tuple[Array | N
     if sample_weight is None:
         return None, g
     # The cotangent has the dimensions of rows, which a scalar weight has not.
-    return (ops.zeros_like(g) == 0) & (sample_weight != 0), g * sample_weight
+    return ops.not_equal(sample_weight, 0) & (ops.zeros_like(g) == 0), g * sample_weight
 
 
 def only_present(ops: Any, r: Any, rule: Callable[[], Array]) -> Callable[[], Array]:

@@ -88,7 +88,7 @@ def looked_at(
     if probs is None:
         return r, Costs(0.0 - x, -one, 0.0 * one)
     if r.a is not None:  # 0 · log 0 = 0, and so are its derivatives
-        x = ops.where((x == 0) & (r.a == 0), 1.0, x)
+        x = ops.where(ops.equal(x, 0) & ops.equal(r.a, 0), 1.0, x)
     inside = None if eps is None else (x >= eps) & (x <= 1.0 - eps)
     if eps is not None:
         x = ops.where(x < eps, eps, ops.where(x > 1.0 - eps, 1.0 - eps, x))

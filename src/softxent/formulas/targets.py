@@ -67,7 +67,7 @@ def rescaled_prior(
         return uniform, None
     prior = prior if where is None else ops.where(where, prior, 0.0)
     mass = ops.sum(prior, axis=axis, keepdims=True)
-    return ops.where(mass == 0, uniform, prior / divisor(ops, mass)), mass
+    return ops.where(ops.equal(mass, 0), uniform, prior / divisor(ops, mass)), mass
 
 
 def smoothing_pullbacks(
@@ -78,7 +78,7 @@ def smoothing_pullbacks(
 
     def by_prior() -> Array:
         centred = epsilon * (g - ops.sum(g * u, axis=axis, keepdims=True)) / divisor(ops, mass)
-        centred = ops.where(mass == 0, 0.0, centred)
+        centred = ops.where(ops.equal(mass, 0), 0.0, centred)
         return centred if where is None else ops.where(where, centred, 0.0)
 
     return {
@@ -89,7 +89,7 @@ def smoothing_pullbacks(
 
 def divisor(ops: Any, mass: Array) -> Array:
     """A divisor: 1 in place of 0."""
-    return ops.where(mass == 0, 1.0, mass)
+    return ops.where(ops.equal(mass, 0), 1.0, mass)
 
 
 def product(ops: Any, a: Array, y: Array) -> Array:
@@ -98,7 +98,7 @@ def product(ops: Any, a: Array, y: Array) -> Array:
     constant = ops.stop_gradient(a)
     if constant is not a:  # the derivative by the factor is 0 there, and the value where it is finite
         a = ops.where(infinite, constant, a)
-    return a * ops.where((a == 0) & infinite, 0.0, y)
+    return a * ops.where(ops.equal(a, 0) & infinite, 0.0, y)
 
 
 def at_label(ops: Any, position: Array, label: Array) -> Array:
