@@ -85,11 +85,12 @@ def runnable(source: Path, lines: list[int]) -> list[str]:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Train a classifier of handwritten digits with NumPy, torch and jax; `-- --with LIBRARY,...` adds others."""
+    """Train a classifier of digits, and a language model, with NumPy, torch and jax; `-- --with mlx,...` adds some."""
     _, _, others = " ".join(session.posargs).replace("=", " ").partition("--with ")
     extras = [requirement for name in others.split(",") if name in FRAMEWORKS for requirement in requirements(name)]
     session.install(".[numpy,torch,jax]", TORCH, *group("demo"), *extras)
     session.run("python", "docs/examples/digits.py", *session.posargs)
+    session.run("python", "docs/examples/language_model.py")
 
 
 @nox.session

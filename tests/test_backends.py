@@ -52,7 +52,8 @@ def test_only_a_block_remembers_where_entries_lie(backend: Backend) -> None:
     for ops in (shared, block):
         np.testing.assert_array_equal(ops.take_along_axis(x, index, axis=-1), [[1.0], [2.0]])
         np.testing.assert_array_equal(ops.segment_sum(x, ids, 2, axis=0), [[2.0, 5.0], [3.0, 1.0]])
-    assert shared._last is shared._groups is None
+    assert shared._last is None
+    assert shared._groups is None
     assert block._last is not None
     assert block._groups is not None
 

@@ -356,6 +356,18 @@ def test_jax_vmap(backend: Backend) -> None:
         assert_close(backend, one, plainly(factor * X, W, np.zeros(C), LABELS)[1]["features"])
 
 
+@pytest.mark.parametrize("empty", ["features", "rows"])
+def test_nothing_to_multiply(backend: Backend, empty: str) -> None:
+    """Without features all classes are as likely as others; without rows there is no loss."""
+    n, d = (N, 0) if empty == "features" else (0, 2)
+    x, w = backend.array(np.ones((n, d)), "float32"), backend.array(np.ones((C, d)), "float32")
+    labels = backend.array(LABELS[:n], "int32")
+    loss, by = backend.call(value_and_grad(linear_cross_entropy, ("features", "weight")), x, w, labels, reduction="sum")
+    np.testing.assert_allclose(backend.numpy(loss), n * np.log(C), rtol=1e-6)
+    for one, like in zip(by, (x, w), strict=True):
+        np.testing.assert_array_equal(backend.numpy(one), np.zeros(like.shape, dtype="float32"))
+
+
 # -- relatives --------------------------------------------------------------------------------------------------------
 
 X2, W2 = RNG.standard_normal((N, 2)), 2.0 * RNG.standard_normal((C, 2))

@@ -95,8 +95,8 @@ def linear_cross_entropy(
     - Derivatives by features, weight and bias, and by what :func:`cross_entropy` has them by. For a mean or a sum they
       are made beside the value, where the library tells that they are wanted (``value_and_grad``, torch, jax); for
       single losses and higher derivatives the logits are made again.
-    - Memory beside results and derivatives: some arrays of ``chunk_bytes``, and on NumPy one like ``weight``. Where
-      torch records what it differentiates, for ``aux`` and for second derivatives, all logits are kept.
+    - Memory beside results and derivatives: some arrays of ``chunk_bytes``. Where torch records what it differentiates,
+      for ``aux`` and for second derivatives, all logits are kept.
     - float16 and bfloat16 are cast to float32 before the product, so that losses and the derivative by the weight are
       summed in float32. Its error is that of ``features @ weight.T``, which differs between libraries, followed by
       that of :func:`cross_entropy`.

@@ -152,11 +152,18 @@ class Backend(generic.Backend):
                 if not is_sum:
                     self.fill(whole[n][_at(axis, slice(start, start + rows))], x)
             start += rows
+            del found, x  # before the next part makes as much
         return tuple(whole)
 
     def add_to(self, whole: Array, x: Array | Product) -> None:
         """In place."""
-        whole += self.matmul(*x) if isinstance(x, Product) else x
+        if not isinstance(x, Product):
+            whole += x
+            return
+        one, other = x
+        step = max(1, 2**18 // max(other.shape[1], 1))
+        for n in range(0, whole.shape[0], step):
+            whole[n : n + step] += self.matmul(one[n : n + step], other)
 
     def _walk(
         self,

@@ -209,13 +209,18 @@ class Rows(NamedTuple):
     def pulled(self, head: Head, dz: Array, by: tuple[str, ...]) -> dict[str, Array]:
         """Derivatives by features, weights and bias."""
         ops, x = self.ops, self.features(head)
-        flat = ops.reshape(dz, (-1, dz.shape[-1]))
+        flat = flattened(ops, dz)
         rules: dict[str, Callable[[], Array]] = {
             head.features: lambda: ops.matmul(dz, self.whole[head.weight]),
-            head.weight: lambda: self.multiply(ops.matrix_transpose(flat), ops.reshape(x, (-1, x.shape[-1]))),
+            head.weight: lambda: self.multiply(ops.matrix_transpose(flat), flattened(ops, x)),
             head.bias: lambda: ops.sum(flat, axis=0),
         }
         return {name: rule() for name, rule in rules.items() if name in by}
+
+
+def flattened(ops: Any, x: Array) -> Array:
+    """The rows of all axes but the last as one; where there is nothing, how many rows it would not tell by itself."""
+    return ops.reshape(x, (prod(x.shape[:-1]) if 0 in x.shape else -1, x.shape[-1]))
 
 
 cross_entropy = Linear(
