@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("numpy", "torch", "jax", "scipy", "scikit-learn", "optax")
+LIBRARIES = ("numpy", "torch", "jax", "scipy", "scikit-learn", "optax", "entmax")
 
 
 def git(*arguments: str) -> bytes:
