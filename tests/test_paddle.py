@@ -175,12 +175,12 @@ def test_halves_of_almost_nothing(backend: Backend) -> None:
 
 
 def test_what_is_almost_nothing_is_something(backend: Backend) -> None:
-    """Paddle's == takes 1e-9 for 0: a probability that small would cost nothing, a weight that small leave no mean."""
-    p = np.asarray([1e-9, 1.0], dtype="float32")
+    """Paddle's == takes 1e-20 for 0: a probability that small would cost nothing, a weight that small leave no mean."""
+    p = np.asarray([1e-20, 1.0], dtype="float32")
     found = entropy_from_probs(backend.array(p)).numpy()
-    np.testing.assert_allclose(found, -1e-9 * np.log(1e-9), rtol=1e-6)
+    np.testing.assert_allclose(found, -1e-20 * np.log(1e-20), rtol=1e-6)
     x, labels = backend.array(np.asarray([[0.5, -1.25], [1, 1]], dtype="float32")), backend.array([0, 1], "int64")
-    weights = np.asarray([1e-9, 3e-9], dtype="float32")
+    weights = np.asarray([1e-20, 3e-20], dtype="float32")
     weighed = cross_entropy(x, labels, sample_weight=backend.array(weights))
     np.testing.assert_allclose(
         weighed.numpy(), cross_entropy(x.numpy(), np.asarray([0, 1]), sample_weight=weights), rtol=1e-6

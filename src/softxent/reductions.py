@@ -127,7 +127,7 @@ class Reduction(NamedTuple):
     def _divisor(self, backend: Backend, mass: Array, given: Any, like: Array) -> tuple[Array, Array]:
         """The denominator of a mean, 1 in place of 0, and whether it is 0."""
         count = backend.astype(self._count(backend, mass, given, like), like.dtype, copy=False)
-        nothing = count == 0
+        nothing = backend.equal(count, 0)
         return backend.where(nothing, backend.ones_like(count), count), nothing
 
     def _count(self, backend: Backend, mass: Array, given: Any, like: Array) -> Array:

@@ -196,7 +196,7 @@ class Backend(generic.Backend):
         return x.detach() if _is_watched(x) else x
 
     def equal(self, x: Array | float, y: Array | float) -> Any:
-        """By comparisons: Paddle's own == and != take what differs by less than 1e-8 for the same."""
+        """By comparisons: Paddle's own == and != take what differs by less than 1e-15 for the same."""
         return (x >= y) & (x <= y)
 
     def not_equal(self, x: Array | float, y: Array | float) -> Any:
