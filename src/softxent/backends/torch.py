@@ -44,7 +44,6 @@ class Backend(blocks.Backend):
     name = "torch"
     plain_sums = False
     entries = 2**21  # torch's own threads want work to share
-    chunk_bytes = 2**23  # as fast as twice that, because derivatives by the weights are added up in place
     few = 0  # NumPy, which is faster at it, moves classes for torch
     small = 2**14  # entries of logits up to which torch's autograd on the formula is faster than a rule
 
