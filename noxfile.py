@@ -38,6 +38,9 @@ FRAMEWORKS: dict[str, tuple[str, ...]] = {
     "ndonnx": ("tests/test_onnx.py", "tests/test_imports.py", "docs/onnx.md"),
 }
 
+# Beside this one the others are installed too, for the test that NumPy's users import none of them.
+LAST = "ndonnx"
+
 # On Linux and Windows a build of TensorFlow without what GPUs need, which is a quarter of the size.
 SMALLER = {"tensorflow": (".[numpy]", "tensorflow-cpu>=2.21")} if sys.platform != "darwin" else {}
 
@@ -138,7 +141,8 @@ def types(session: nox.Session) -> None:
 def frameworks(session: nox.Session, library: str) -> None:
     """Run the tests on one more library, if that can be installed here; arguments go to pytest."""
     try:
-        session.install(*requirements(library), *group("test"))
+        needed = FRAMEWORKS if library == LAST else (library,)
+        session.install(*{each: None for name in needed for each in requirements(name)}, *group("test"))
     except CommandFailed:
         session.skip(f"{library} cannot be installed on this platform")
     quick = {**ONE_THREAD, "HYPOTHESIS_PROFILE": "quick"}

@@ -93,11 +93,12 @@ def test_an_error_imports_nothing_either() -> None:
     assert fresh("import softxent", refusal, LOADED) == []
 
 
-@pytest.mark.backends(*FRAMEWORKS)
+@pytest.mark.backends("ndonnx")
 def test_numpy_needs_no_framework(backend: Backend) -> None:
-    """That one is installed makes no difference."""
+    """Even where all of them are installed, as they are with this backend."""
     use = "import numpy, softxent; softxent.value_and_grad(softxent.cross_entropy)(numpy.zeros(3), 0)"
-    assert importlib.util.find_spec(backend.library) is not None
+    assert backend.library in FRAMEWORKS
+    assert all(importlib.util.find_spec(library) for library in FRAMEWORKS)
     assert fresh(use, LOADED) == ["numpy"]
 
 
