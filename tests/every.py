@@ -1,7 +1,7 @@
 """One call of every public function that makes an array of arrays, for what has to hold of all of them.
 
 `EVERY` has each under its name: a function of arrays, and NumPy's for them, of which the first is what derivatives are
-by. They have four rows and may have any number of them, but for what `COUNTED` names.
+by. They have four rows and may have any number of them, but for what `COUNTED` and `WEIGHTS` name.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ EVERY: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "smooth_labels": (lambda labels: softxent.smooth_labels(labels, 0.125), (P,)),
 }
 DIFFERENTIABLE = tuple(name for name in EVERY if name != "one_hot")
-COUNTED = {name for name in EVERY if name.startswith(("segment", "linear"))}  # classes and entries have a number
+COUNTED = ("segment_logsumexp", "segment_softmax")  # the number of entries has to be known
+# Positions of arrays with a row a class, which have to be known.
+WEIGHTS = {"linear_cross_entropy": (1,), "linear_kl_divergence": (1, 3), "linear_log_prob": (1,)}
 
 
 def cotangent(value: Any) -> Any:

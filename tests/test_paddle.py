@@ -19,6 +19,7 @@ from softxent import (
     cross_entropy_from_probs,
     entropy_from_probs,
     hvp,
+    linear_cross_entropy,
     logsumexp,
     softmax,
     value_and_grad,
@@ -159,6 +160,27 @@ def test_dynamic_to_static(backend: Backend, full_graph: bool) -> None:  # noqa:
     np.testing.assert_allclose(x.grad.numpy(), eager.grad.numpy(), rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Tensor do not have 'place' interface")  # the same
+def test_a_program_with_an_unknown_batch_size(backend: Backend) -> None:
+    """Paddle has -1 for a size that is not known."""
+    paddle = backend.paddle  # type: ignore[attr-defined]
+    paddle.jit.ignore_module([softxent])
+
+    def both(x: Array, t: Array, w: Array) -> Array:
+        return cross_entropy(x, t) + linear_cross_entropy(x, w, t)
+
+    specs = [
+        paddle.static.InputSpec([None, 3]),
+        paddle.static.InputSpec([None], "int64"),
+        paddle.static.InputSpec([3, 3]),
+    ]
+    static, w = paddle.jit.to_static(both, full_graph=True, input_spec=specs), backend.array(np.eye(3), "float32")
+    for rows in (1, 2, 3):
+        x = backend.array([[0.5, -1.25, 2], [40, 0, 0], [1, 2, 3]][:rows], "float32")
+        t = backend.array([2, 1, 0][:rows], "int64")
+        np.testing.assert_allclose(static(x, t, w).numpy(), 2 * cross_entropy(x.numpy(), t.numpy()), rtol=1e-6)
+
+
 def test_long_sums_keep_their_digits(backend: Backend) -> None:
     size = 70_000
     x = backend.array(np.zeros((size, 2)), "float32")
@@ -176,6 +198,11 @@ def test_halves_of_almost_nothing(backend: Backend) -> None:
 
 def test_what_is_almost_nothing_is_something(backend: Backend) -> None:
     """Paddle's == takes 1e-20 for 0: a probability that small would cost nothing, a weight that small leave no mean."""
+    found = logsumexp(backend.array([0.0, 0.0], "float32"), b=backend.array([1e-20, 1e-21], "float32"))
+    np.testing.assert_allclose(found.numpy(), np.log(1.1e-20), rtol=1e-6)
+    soft, zeros = np.asarray([[1e-20, 0], [0, 0]], dtype="float32"), np.zeros((2, 2), dtype="float32")
+    found = cross_entropy(backend.array(zeros), backend.array(soft), reduction="none").numpy()
+    np.testing.assert_allclose(found, [1e-20 * np.log(2), 0], rtol=1e-6)
     p = np.asarray([1e-20, 1.0], dtype="float32")
     found = entropy_from_probs(backend.array(p)).numpy()
     np.testing.assert_allclose(found, -1e-20 * np.log(1e-20), rtol=1e-6)

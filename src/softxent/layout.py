@@ -181,7 +181,7 @@ def aligned(backend: Backend, name: str, x: Array, axis: Any) -> Layout:
         if not is_known(x.shape[d]):
             msg = (
                 f"{name} must have a known number of classes, got an unknown size along axis {d}; "
-                "for Dask, call compute_chunk_sizes() first"
+                "call compute_chunk_sizes() (Dask) or tf.ensure_shape(...) (TensorFlow) first"
             )
             raise ValueError(msg)
     return Layout(backend, tuple(x.shape), axes)
@@ -218,8 +218,8 @@ def _axis(name: str, axis: Any, one: Any, ndim: int) -> int:
 
 
 def is_known(size: Any) -> bool:
-    """Whether a size in a shape is a number: Dask's may be NaN, others' None."""
-    return isinstance(size, int)
+    """Whether a size in a shape is a number: Dask's may be NaN, Paddle's -1, others' None."""
+    return isinstance(size, int) and size >= 0
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------

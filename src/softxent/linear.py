@@ -68,8 +68,7 @@ def linear_cross_entropy(
     reduction, denominator, empty_mean, aux, check
         As for :func:`cross_entropy`.
     chunk_bytes : int, optional
-        How much memory the logits may take at a time, in bytes; at least one row's are made. By default 8 MiB
-        on torch and 16 MiB elsewhere.
+        How much memory the logits may take at a time, in bytes; at least one row's are made. By default 16 MiB.
     dtype : dtype or str, optional
         Floating dtype of the arithmetic; by default that which features, weight and bias are promoted to, float32 for
         float16 and bfloat16.
@@ -96,7 +95,8 @@ def linear_cross_entropy(
       are made beside the value, where the library tells that they are wanted (``value_and_grad``, torch, jax); for
       single losses and higher derivatives the logits are made again.
     - Memory beside results and derivatives: some arrays of ``chunk_bytes``. Where torch records what it differentiates,
-      for ``aux`` and for second derivatives, all logits are kept.
+      for ``aux`` and for second derivatives, all logits are kept; they are also made at once where the number of rows
+      is not known (graphs of TensorFlow, programs of Paddle, ONNX).
     - float16 and bfloat16 are cast to float32 before the product, so that losses and the derivative by the weight are
       summed in float32. Its error is that of ``features @ weight.T``, which differs between libraries, followed by
       that of :func:`cross_entropy`.
@@ -247,8 +247,7 @@ def linear_kl_divergence(
     where, sample_weight, temperature, scale_by_t2, reduction, denominator, empty_mean, check
         As for :func:`kl_divergence`, with logits of shape ``(..., C)``.
     chunk_bytes : int, optional
-        How much memory the logits of one of the two may take at a time, in bytes. By default 8 MiB on torch
-        and 16 MiB elsewhere.
+        How much memory the logits of one of the two may take at a time, in bytes. By default 16 MiB.
     dtype : dtype or str, optional
         Floating dtype of the arithmetic; by default that which all arrays are promoted to, float32 for halves.
 

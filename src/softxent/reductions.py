@@ -122,7 +122,7 @@ class Reduction(NamedTuple):
     def _rows(self, mass: Array, *, plain: bool) -> int | None:
         """The denominator of a mean, where it is the number of all rows and that is known."""
         counts_all = self.denominator == "all" or (plain and self.denominator is not None)
-        return math.prod(mass.shape) if counts_all and all(isinstance(n, int) for n in mass.shape) else None
+        return math.prod(mass.shape) if counts_all and all(isinstance(n, int) and n >= 0 for n in mass.shape) else None
 
     def _divisor(self, backend: Backend, mass: Array, given: Any, like: Array) -> tuple[Array, Array]:
         """The denominator of a mean, 1 in place of 0, and whether it is 0."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import autograd.numpy as namespace
 import numpy as np
-from autograd.extend import defvjp, defvjp_argnums, primitive
+from autograd.extend import defjvp_argnums, defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval, isbox
 
 from softxent.backends import generic
@@ -197,7 +197,13 @@ def _pulled(argnums: tuple[int, ...], _: Any, args: tuple[Any, ...], __: Any) ->
     return lambda g: call.pull(g, tuple(arrays), by)
 
 
+def _pushed(*_: Any) -> Any:
+    msg = "softxent has no forward mode on autograd; take autograd.grad, or softxent.vjp and hvp, got make_jvp"
+    raise TypeError(msg)
+
+
 defvjp_argnums(_value, _pulled)
+defjvp_argnums(_value, _pushed)
 
 
 @primitive

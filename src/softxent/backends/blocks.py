@@ -156,7 +156,7 @@ class Backend(generic.Backend):
         return tuple(whole)
 
     def add_to(self, whole: Array, x: Array | Product) -> None:
-        """In place."""
+        """In place; of a product a mebibyte of float32 at a time, so that none as large as the weights is made."""
         if not isinstance(x, Product):
             whole += x
             return

@@ -28,6 +28,14 @@ class Backend(generic.Backend):
         nothing = namespace.asarray(0, dtype=x.dtype)
         return namespace.where(x == x, nothing, nothing)  # noqa: PLR0124 - see above
 
+    def matmul(self, x: Array, y: Array) -> Array:
+        """With the sizes that are known, which ndonnx's own forgets."""
+        found, last = namespace.matmul(x, y), y.shape[-1]
+        if found.ndim != 2 or not isinstance(last, int):  # noqa: PLR2004 - a matrix
+            return found
+        rows = x.shape[0]
+        return namespace.reshape(found, (rows if isinstance(rows, int) else -1, last))
+
     # -- what public functions ask ------------------------------------------------------------------------------------
 
     def device(self, x: Array) -> Any:  # noqa: ARG002 - whoever runs the model chooses

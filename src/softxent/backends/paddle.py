@@ -52,7 +52,7 @@ class Namespace:
             return x
         if dtype == paddle.float16 and x.dtype in _LOWEST:
             nothing = paddle.abs(x) < 2.0**-26
-            x = x - self.where(nothing, x, 0.0).detach()  # the derivative is that of x
+            x = x - _constant(self.where(nothing, x, 0.0))  # the derivative is that of x
         return paddle.cast(x, dtype)
 
     def arange(self, stop: int, *, dtype: Any = paddle.int64, device: Any = None) -> Array:  # noqa: ARG002
@@ -193,7 +193,7 @@ class Backend(generic.Backend):
 
     def stop_gradient(self, x: Array) -> Array:
         """Detached; the same tensor where nobody differentiates."""
-        return x.detach() if _is_watched(x) else x
+        return _constant(x) if _is_watched(x) else x
 
     def equal(self, x: Array | float, y: Array | float) -> Any:
         """By comparisons: Paddle's own == and != take what differs by less than 1e-15 for the same."""
@@ -263,6 +263,15 @@ def _is_watched(x: Any) -> bool:
     if not isinstance(x, paddle.Tensor):
         return not isinstance(x, (bool, int, float))
     return not x.stop_gradient and paddle.is_grad_enabled()
+
+
+def _constant(x: Array) -> Array:
+    """Detached; of a program a copy: Paddle writes over memory that a detached tensor of one shares with the other."""
+    if isinstance(x, paddle.Tensor):
+        return x.detach()
+    constant = paddle.assign(x)
+    constant.stop_gradient = True
+    return constant
 
 
 class _Rule(paddle.autograd.PyLayer):

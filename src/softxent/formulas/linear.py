@@ -161,7 +161,7 @@ class Rows(NamedTuple):
         """
         head = next(iter(self.formula.heads.values()))
         batch, size = self.cut[head.features].shape[:-1], self.whole[head.weight].shape[0]
-        if 0 in batch or not batch or not all(isinstance(n, int) for n in batch):
+        if not batch or not all(isinstance(n, int) and n > 0 for n in batch):
             return of_part(self)
         place = max(range(len(batch)), key=lambda d: batch[d])
         row = prod(batch) // batch[place] * size * self.ops.finfo(self.keywords["dtype"]).bits // 8
@@ -220,7 +220,7 @@ class Rows(NamedTuple):
 
 def flattened(ops: Any, x: Array) -> Array:
     """The rows of all axes but the last as one; where there is nothing, how many rows it would not tell by itself."""
-    return ops.reshape(x, (prod(x.shape[:-1]) if 0 in x.shape else -1, x.shape[-1]))
+    return ops.reshape(x, (0 if 0 in x.shape[:-1] else prod(x.shape[:-1]) if 0 in x.shape else -1, x.shape[-1]))
 
 
 cross_entropy = Linear(

@@ -146,7 +146,7 @@ def log_of_weighted_sum(
     tops = ops.astype(ops.equal(w.gaps, 0), x.dtype)
     beyond_1 = ops.sum(sign * terms - tops, axis=axis, keepdims=True) + (ops.sum(tops, axis=axis, keepdims=True) - 1.0)
     near_1 = (size > 0.5) & (size < 2.0)
-    nothing = size == 0
+    nothing = ops.equal(size, 0)
     log_size = ops.where(
         near_1, ops.log1p(ops.where(near_1, beyond_1, 0.0)), ops.log(ops.where(near_1 | nothing, 1.0, size))
     )

@@ -244,7 +244,7 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
     reference = ops.where(sound, constant, 0.0) if watched else constant
     pivot, lag = reference, chosen - reference
     if watched:  # the same numbers, differentiated otherwise
-        hit = sound & (chosen == constant)
+        hit = sound & ops.equal(chosen, constant)
         pivot, lag = ops.where(hit, chosen, reference), ops.where(hit, 0.0, lag)
     gap = tempered(ops, lag, r.temperature)
     gaps = ops.put_along_axis(tempered(ops, ops.minus(r.x, pivot), r.temperature), r.label, -inf, axis=axis)
@@ -256,7 +256,7 @@ def against_label(ops: Any, r: Rows, axis: int) -> AgainstLabel:
     excess = rest + (own - 1.0)  # of which nothing is lost where R is the smaller: there the gap is 0
     total, log_total, lead = rest + own, ops.log1p(excess), None
     if watched:  # another class with most of the mass has the share 1 / (1 + r), which is differentiated as such
-        top = r.x == constant
+        top = ops.equal(r.x, constant)
         rise = tempered(ops, ops.where(sound, largest, 0.0) - reference, r.temperature)
         remainder = ops.sum(ops.where(top, 0.0, others), axis=axis, keepdims=True) + own
         remainder = remainder * ops.exp(-rise)

@@ -100,7 +100,7 @@ def parted(given: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]
 def leads(ops: Any, a: Sums, b: Sums) -> Array:
     """Whether the largest entry of the first is that of both: the first NaN, or the first of the largest."""
     nan_a, nan_b = ops.isnan(a.top), ops.isnan(b.top)
-    above, equal = (a.top > b.top) | (nan_a & ~nan_b), (a.top == b.top) | (nan_a & nan_b)
+    above, equal = (a.top > b.top) | (nan_a & ~nan_b), ops.equal(a.top, b.top) | (nan_a & nan_b)
     if a.position is None:
         return above | equal
     earlier = (b.position < 0) | ((a.position >= 0) & (a.position <= b.position))

@@ -14,7 +14,7 @@ def present_rows(
     """Rows with a label that is not ignored, or soft labels not all 0, and with a class left; None: all of them."""
     present = None if where is None else ops.any(where, axis=axis, keepdims=True)
     if not hard:
-        present = both(present, ops.any(labels != 0, axis=axis, keepdims=True))
+        present = both(present, ops.any(ops.not_equal(labels, 0), axis=axis, keepdims=True))
     elif ignore_index is not None:
         present = both(present, ~equals(ops, labels, ignore_index))
     return present
