@@ -49,6 +49,7 @@ def bars(axes: Axes, library: str, times: Sequence[Timed]) -> None:
 def draw_ratios(times: Sequence[Timed], path: Path) -> None:
     """Draw how many times as long the peer takes, for the rows that have a target for it."""
     aimed = [timed for timed in times if timed.row.target is not None and timed.row.target.quantity == "ratio"]
+    aimed.sort(key=lambda timed: [*COLOURS].index(timed.row.pair.library))
     libraries = [(library, list(own)) for library, own in groupby(aimed, lambda timed: timed.row.pair.library)]
     if not libraries:
         return
@@ -63,7 +64,7 @@ def draw_ratios(times: Sequence[Timed], path: Path) -> None:
     panels[-1].set_xticks([tick for tick in TICKS if low <= tick <= high], minor=False)
     panels[-1].xaxis.set_major_formatter("{x:g}")
     panels[-1].minorticks_off()
-    panels[-1].set_xlabel("time of the peer ÷ time of softxent: right of 1 softxent is faster; black marks are targets")
+    panels[-1].set_xlabel("time of the peer ÷ time of softxent: right of 1 softxent is faster\nblack marks are targets")
     figure.savefig(path, dpi=130)
 
 

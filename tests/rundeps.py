@@ -18,7 +18,10 @@ import softxent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIBRARIES = ("cupy", "dask", "jax", "ml_dtypes", "numpy", "scipy", "torch")
+LIBRARIES = (
+    *("autograd", "cupy", "dask", "jax", "ml_dtypes", "mlx", "ndonnx", "numpy", "paddle", "scipy", "tensorflow"),
+    "torch",
+)
 FUNCTIONS = {"cross_entropy", "log_softmax", "logsumexp", "one_hot", "smooth_labels", "softmax", "softmin"}
 DTYPES = {bool: "bool", int: "int32", float: "float64"}  # in the order of promotion
 
@@ -83,6 +86,7 @@ namespace = SimpleNamespace(
     **{name: elementwise(getattr(math, name)) for name in ("exp", "expm1", "log1p")},
     **{name: elementwise(getattr(math, name), bool) for name in ("isfinite", "isinf", "isnan")},
     log=elementwise(lambda x: math.log(x) if x > 0 else -math.inf),
+    divide=elementwise(lambda a, b: a / b),
     where=elementwise(lambda condition, a, b: a if condition else b),
     sum=reduction(math.fsum),
     **{function.__name__: reduction(function) for function in (all, any, max, min)},
