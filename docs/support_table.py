@@ -91,7 +91,8 @@ def rows(libraries: list[str]) -> Iterator[tuple[str, str]]:
     sys.path.insert(0, str(ROOT / "tests"))
     from matrix import FRAMEWORKS, MEMBERS
 
-    members = [name for name, make in {**MEMBERS, **FRAMEWORKS}.items() if make.func.library in libraries]  # type: ignore[attr-defined]
+    makers: dict[str, Any] = {**MEMBERS, **FRAMEWORKS}  # partials of the classes
+    members = [name for name, make in makers.items() if make.func.library in libraries]
     backends = [word for name in members for word in ("--backend", name)]
     os.chdir(ROOT)
     status = pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_support.py", *backends], [passed])

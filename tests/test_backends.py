@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 
 from softxent import cross_entropy, softmax
-from softxent.backends import backend_of
+from softxent.backends import backend_of, generic
 from softxent.backends.numpy import Backend as NumpyBackend
 from softxent.backends.numpy import registered
+from softxent.formulas import softmax as softmax_formula
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from matrix import Backend
+
+Array = Any
 
 
 @pytest.mark.backends("strict")
@@ -33,6 +38,32 @@ def test_a_backend_can_be_copied(backend: Backend) -> None:
     found = backend_of(backend.array([1.0], "float32"))
     assert found is not None
     assert copy.copy(found).namespace is found.namespace
+
+
+@pytest.mark.backends("numpy")
+def test_formulas_go_by_their_rules(backend: Backend) -> None:
+    """Those of libraries that are told derivatives; by-products, and what nobody watches, by the value alone."""
+    x, told = backend.array([1.0, 2.0], "float32"), []
+
+    class Told(generic.Ruled):
+        array = np.ndarray
+        watched = True
+
+        def watches(self, arrays: Collection[Array]) -> bool:
+            return super().watches(arrays) and self.watched
+
+        def by_rule(self, formula: Any, names: tuple[str, ...], options: dict[str, Any], *arrays: Array) -> Array:
+            told.append((names, options))
+            return formula.value(self, **dict(zip(names, arrays, strict=True)), **options)
+
+    ops, dtypes = Told(np), {"dtype": x.dtype, "result": x.dtype}
+    exact = backend_of(x).run(softmax_formula, {"logits": x, "temperature": 2.0}, axis=0, **dtypes)  # type: ignore[union-attr] # it has one
+    for watched, by_products in ((True, False), (True, True), (False, False)):
+        ops.watched = watched
+        given = {"logits": x, "temperature": 2.0}
+        found = ops.run(softmax_formula, given, axis=0, by_products=by_products, **dtypes)
+        np.testing.assert_allclose(found, exact, rtol=2e-7)
+    assert told == [(("logits",), {"temperature": 2.0, "axis": 0, **dtypes})]
 
 
 def test_numpy_knows_dtypes_that_are_registered_with_it() -> None:

@@ -220,7 +220,7 @@ class Backend:
         *,
         axis: int,
         by_products: bool = False,  # noqa: ARG002 - backends with a rule of their own for derivatives look at these
-        foresee: Foresee | None = None,  # noqa: ARG002
+        foresee: Foresee | None = None,  # noqa: ARG002 - likewise
         **static: Any,
     ) -> Any:
         """The value of a formula, differentiable where the library is.
@@ -357,3 +357,31 @@ class Backend:
     def in_order(self, x: Array) -> Array:
         """The same array, with memory in the order of its axes."""
         return self._in_order(x, x.shape)
+
+
+class Ruled(Backend):
+    """A library that can be told the derivatives of a function, and is told those of formulas."""
+
+    array: type  # of what it differentiates by
+    by_rule: Callable[..., Any]  # a formula, with names of its arrays, the options, and the arrays themselves
+
+    def watches(self, arrays: Collection[Array]) -> bool:  # noqa: ARG002 - those do that can tell
+        """Whether derivatives by any of the arrays may be wanted."""
+        return True
+
+    def run(
+        self,
+        formula: Formula,
+        operands: Mapping[str, Any],
+        *,
+        axis: int,
+        by_products: bool = False,
+        foresee: Foresee | None = None,  # noqa: ARG002 - the rules need no cotangents
+        **static: Any,
+    ) -> Any:
+        """By the formula's own derivatives where any may be wanted; by-products leave that to the library."""
+        arrays = {name: x for name, x in operands.items() if isinstance(x, self.array)}
+        if by_products or not self.watches(arrays.values()):
+            return self.evaluate(formula.value, operands, axis=axis, **static)
+        options = {name: x for name, x in operands.items() if name not in arrays} | {"axis": axis} | static
+        return self.by_rule(formula, tuple(arrays), options, *arrays.values())

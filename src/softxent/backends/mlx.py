@@ -13,7 +13,7 @@ from softxent.backends import generic
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from softxent.backends.generic import Foresee, Formula
+    from softxent.backends.generic import Formula
 
 Array = Any
 
@@ -26,10 +26,11 @@ _SCALES = {
 }
 
 
-class Backend(generic.Backend):
+class Backend(generic.Ruled):
     """MLX arrays, which are computed when somebody looks at them."""
 
     name = "mlx"
+    array = namespace.array
     plain_sums = False
 
     def __init__(self, namespace: Any) -> None:
@@ -127,11 +128,11 @@ class Backend(generic.Backend):
             return namespace.array(value - 2**64, dtype=namespace.int64).astype(dtype)
         return namespace.array(value, dtype=dtype)
 
-    def arange(self, size: int, *, dtype: Any = namespace.int32, device: Any = None) -> Array:  # noqa: ARG002
+    def arange(self, size: int, *, dtype: Any = namespace.int32, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """Positions."""
         return namespace.arange(size, dtype=dtype)
 
-    def full(self, shape: tuple[int, ...], value: float, *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002
+    def full(self, shape: tuple[int, ...], value: float, *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """One number throughout."""
         return namespace.full(shape, value, dtype=dtype)
 
@@ -144,7 +145,7 @@ class Backend(generic.Backend):
             return (x == x) | True if value else (x != x) & False  # noqa: PLR0124 - see above
         return namespace.full_like(x, value, dtype=dtype)
 
-    def zeros(self, shape: tuple[int, ...], *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002
+    def zeros(self, shape: tuple[int, ...], *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """0 throughout."""
         return namespace.zeros(shape, dtype=dtype)
 
@@ -186,22 +187,9 @@ class Backend(generic.Backend):
 
     # -- formulas -----------------------------------------------------------------------------------------------------
 
-    def run(
-        self,
-        formula: Formula,
-        operands: Mapping[str, Any],
-        *,
-        axis: int,
-        by_products: bool = False,
-        foresee: Foresee | None = None,  # noqa: ARG002 - the rule needs no cotangents
-        **static: Any,
-    ) -> Any:
-        """By the formula's own derivatives, of which those are computed that somebody looks at."""
-        if by_products:
-            return self.evaluate(formula.value, operands, axis=axis, **static)
-        arrays = {name: x for name, x in operands.items() if isinstance(x, namespace.array)}
-        numbers = {name: x for name, x in operands.items() if name not in arrays}
-        return _by_rule(self, formula, tuple(arrays), {**numbers, **static, "axis": axis})(*arrays.values())
+    def by_rule(self, formula: Formula, names: tuple[str, ...], options: dict[str, Any], *arrays: Array) -> Any:
+        """For transformations: those derivatives are computed that somebody looks at."""
+        return _by_rule(self, formula, names, options)(*arrays)
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """With all operands mapped where one is."""

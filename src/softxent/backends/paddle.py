@@ -11,13 +11,12 @@ import paddle
 from softxent.backends import generic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
-    from softxent.backends.generic import Foresee, Formula
+    from softxent.backends.generic import Formula
 
 Array = Any
 
-_FEW = 8
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _LOWEST = {paddle.float32: -87.0, paddle.float64: -708.0}
 _HALVES = {paddle.float16, paddle.bfloat16}
@@ -55,15 +54,15 @@ class Namespace:
             x = x - _constant(self.where(nothing, x, 0.0))  # the derivative is that of x
         return paddle.cast(x, dtype)
 
-    def arange(self, stop: int, *, dtype: Any = paddle.int64, device: Any = None) -> Array:  # noqa: ARG002
+    def arange(self, stop: int, *, dtype: Any = paddle.int64, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """From 0 on."""
         return paddle.arange(stop, dtype=dtype)
 
-    def full(self, shape: Sequence[int], value: Any, *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002
+    def full(self, shape: Sequence[int], value: Any, *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """The same everywhere."""
         return paddle.full(shape, value, dtype=dtype)
 
-    def zeros(self, shape: Sequence[int], *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002
+    def zeros(self, shape: Sequence[int], *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """0 everywhere."""
         return paddle.zeros(shape, dtype=dtype)
 
@@ -73,11 +72,7 @@ class Namespace:
 
     def result_type(self, *dtypes: Any) -> Any:
         """The wider of floating dtypes."""
-        return max(dtypes, key=lambda dtype: self.finfo(dtype).bits)
-
-    def finfo(self, dtype: Any) -> Any:
-        """As Paddle knows it."""
-        return paddle.finfo(dtype)
+        return max(dtypes, key=lambda dtype: paddle.finfo(dtype).bits)
 
     def iinfo(self, dtype: Any) -> Any:
         """As NumPy knows it."""
@@ -167,7 +162,7 @@ class Namespace:
 def _added(x: Array, axis: int) -> Array:
     """The sum along an axis, which stays with size 1."""
     size = x.shape[axis]
-    while size > _FEW:
+    while size > generic.FEW:
         share = size // 2
         first = paddle.slice(x, [axis], [0], [share])
         second = paddle.slice(x, [axis], [share], [2 * share])
@@ -177,10 +172,11 @@ def _added(x: Array, axis: int) -> Array:
     return paddle.sum(x, axis=axis, keepdim=True)
 
 
-class Backend(generic.Backend):
+class Backend(generic.Ruled):
     """Tensors, eager or of a program that is being made."""
 
     name = "paddle"
+    array = paddle.Tensor
     plain_sums = False
 
     def adopt(self, x: Array) -> Array:
@@ -240,22 +236,13 @@ class Backend(generic.Backend):
 
     # -- formulas -----------------------------------------------------------------------------------------------------
 
-    def run(
-        self,
-        formula: Formula,
-        operands: Mapping[str, Any],
-        *,
-        axis: int,
-        by_products: bool = False,
-        foresee: Foresee | None = None,  # noqa: ARG002 - the rule needs no cotangents
-        **static: Any,
-    ) -> Any:
-        """By the formula's own derivatives where any are wanted; a program, and by-products, leave that to Paddle."""
-        tensors = {name: x for name, x in operands.items() if isinstance(x, paddle.Tensor)}
-        if by_products or not any(map(_is_watched, tensors.values())):
-            return self.evaluate(formula.value, operands, axis=axis, **static)
-        options = {name: x for name, x in operands.items() if name not in tensors} | {"axis": axis} | static
-        return _Rule.apply(self, formula, tuple(tensors), options, *tensors.values())
+    def watches(self, arrays: Collection[Array]) -> bool:
+        """Where autograd looks on; a program, which has no such tensors, is left to Paddle."""
+        return any(map(_is_watched, arrays))
+
+    def by_rule(self, formula: Formula, names: tuple[str, ...], options: dict[str, Any], *arrays: Array) -> Any:
+        """For autograd."""
+        return _Rule.apply(self, formula, names, options, *arrays)
 
 
 def _is_watched(x: Any) -> bool:

@@ -13,14 +13,13 @@ from tensorflow.python import pywrap_tfe  # there is no public way to ask what a
 from softxent.backends import generic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from softxent.backends.generic import Foresee, Formula
+    from softxent.backends.generic import Formula
 
 Array = Any
 
-_FEW = 8
 _PARTS = 512
 _WIDTHS = {tf.float16: 16, tf.bfloat16: 16, tf.float32: 32, tf.float64: 64}
 _NEAR = 2.0**-10  # the first term that the series leaves out is less than an ULP of float64
@@ -51,15 +50,15 @@ class Namespace:
         """A tensor of another dtype; the same of the same."""
         return tf.cast(x, dtype)
 
-    def arange(self, stop: Any, *, dtype: Any = tf.int32, device: Any = None) -> Array:  # noqa: ARG002
+    def arange(self, stop: Any, *, dtype: Any = tf.int32, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """From 0 on; 32 bits are TensorFlow's way with positions."""
         return tf.range(tf.cast(stop, dtype))
 
-    def full(self, shape: Sequence[int], value: Any, *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002
+    def full(self, shape: Sequence[int], value: Any, *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """The same everywhere."""
         return tf.fill(shape, tf.constant(value, dtype))
 
-    def zeros(self, shape: Sequence[int], *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002
+    def zeros(self, shape: Sequence[int], *, dtype: Any, device: Any = None) -> Array:  # noqa: ARG002 - the same
         """0 everywhere."""
         return tf.zeros(shape, dtype)
 
@@ -167,8 +166,8 @@ def _added(x: Array, axis: int) -> Array:
     size = x.shape[axis]
     if size is None:
         x, size = _thinned(x, axis), _PARTS
-    while size > _FEW:
-        size = -(-size // _FEW)
+    while size > generic.FEW:
+        size = -(-size // generic.FEW)
         # Sums of sums would not do: XLA makes one sum of them.
         a, b, c, d, e, f, g, h = tf.unstack(_parted(x, axis, size), axis=axis)
         x = ((a + b) + (c + d)) + ((e + f) + (g + h))
@@ -177,9 +176,9 @@ def _added(x: Array, axis: int) -> Array:
 
 def _parted(x: Array, axis: int, share: int) -> Array:
     """An axis as eight times a share, filled up by 0."""
-    x = _filled_up(x, axis, _FEW * share - x.shape[axis])
+    x = _filled_up(x, axis, generic.FEW * share - x.shape[axis])
     sizes = [*_sizes(x)]
-    return tf.reshape(x, [*sizes[:axis], _FEW, share, *sizes[axis + 1 :]])
+    return tf.reshape(x, [*sizes[:axis], generic.FEW, share, *sizes[axis + 1 :]])
 
 
 def _thinned(x: Array, axis: int) -> Array:
@@ -202,10 +201,11 @@ def _sizes(x: Array) -> Iterator[Any]:
     return (unknown[d] if n is None else n for d, n in enumerate(x.shape))
 
 
-class Backend(generic.Backend):
+class Backend(generic.Ruled):
     """Tensors and variables, eager or of a graph."""
 
     name = "tensorflow"
+    array = tf.Tensor
     adopts_numpy = True
     plain_sums = False
 
@@ -294,22 +294,13 @@ class Backend(generic.Backend):
 
     # -- formulas -----------------------------------------------------------------------------------------------------
 
-    def run(
-        self,
-        formula: Formula,
-        operands: Mapping[str, Any],
-        *,
-        axis: int,
-        by_products: bool = False,
-        foresee: Foresee | None = None,  # noqa: ARG002 - the rule needs no cotangents
-        **static: Any,
-    ) -> Any:
-        """By the formula's own derivatives where a tape may ask for any; by-products leave that to TensorFlow."""
-        arrays = {name: x for name, x in operands.items() if tf.is_tensor(x)}
-        if by_products or not any(map(_is_watched, arrays.values())):
-            return self.evaluate(formula.value, operands, axis=axis, **static)
-        options = {name: x for name, x in operands.items() if name not in arrays} | {"axis": axis} | static
-        return _by_rule(self, formula, tuple(arrays), options)(*arrays.values())
+    def watches(self, arrays: Collection[Array]) -> bool:
+        """Where a tape may ask."""
+        return any(map(_is_watched, arrays))
+
+    def by_rule(self, formula: Formula, names: tuple[str, ...], options: dict[str, Any], *arrays: Array) -> Any:
+        """For tapes."""
+        return _by_rule(self, formula, names, options)(*arrays)
 
     def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
         """As if nobody differentiated, where nobody does."""
