@@ -68,6 +68,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, backend: Backend, runner: dict[str, int
             monkeypatch.setattr("softxent.backends.blocks.WIDE", value)
         else:
             monkeypatch.setattr(f"softxent.backends.{backend.library}.Backend.{name}", value)
+    monkeypatch.setattr("softxent.backends.numpy.Backend.small", -1)  # programs have no blocks
     if backend.library == "torch":  # the rule for autograd, whose blocks they are
         monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
 

@@ -112,10 +112,10 @@ def test_a_backend_is_loaded_when_its_array_arrives(backend: Backend) -> None:
     assert before == []
     own = {
         "array_api_strict": (),
-        "autograd": ("autograd", "blocks", "numpy", "pieces"),
-        "dask": ("blocks", "dask", "numpy", "pieces"),
-        "numpy": ("blocks", "numpy", "pieces"),
-        "torch": ("blocks", "numpy", "pieces", "torch"),
+        "autograd": ("autograd", "blocks", "numpy", "pieces", "recording"),
+        "dask": ("blocks", "dask", "numpy", "pieces", "recording"),
+        "numpy": ("blocks", "numpy", "pieces", "recording"),
+        "torch": ("blocks", "numpy", "pieces", "recording", "torch"),
     }.get(backend.library, (backend.library,))
     expected = sorted(f"softxent.backends.{name}" for name in ("generic", *own))
     assert after == expected

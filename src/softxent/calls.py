@@ -8,6 +8,7 @@ formula's own pullback takes it to the operands, and each derivative leaves in t
 from __future__ import annotations
 
 from functools import partial, wraps
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from softxent.backends import backend_of
@@ -15,13 +16,14 @@ from softxent.backends import backend_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from softxent.backends.generic import Formula
+    from softxent.backends.generic import Backend, Formula
     from softxent.layout import Layout, Way
 
 Array = Any
 
+DENOMINATOR, COTANGENT = "denominator", "cotangent"  # names beside those of arguments
 _MOST = 256  # calls of a function that are remembered
-_PLAIN = {type(None), int, float, str}  # options that are remembered; bool equals int
+_PLAIN = {type(None), bool, int, float, str}  # options that are remembered
 
 
 class Ending(Protocol):
@@ -30,6 +32,10 @@ class Ending(Protocol):
     @property
     def is_one_value(self) -> bool:
         """Whether all examples make one number."""
+
+    @property
+    def is_one_array(self) -> bool:
+        """Whether there is one array, with nothing beside it."""
 
     def finish(self, call: Call, results: Any) -> Any:
         """The result that the caller gets from the formula's."""
@@ -60,6 +66,7 @@ class Call(NamedTuple):
     beside: bool = False  # whether what is differentiated is only the first part of the caller's result
     names: tuple[str, ...] | None = None  # of by-products, the second part then
     per_example: bool = True  # options of fewer dimensions than the logits belong to rows; otherwise they broadcast
+    number: int | None = None  # that of all calls alike, but for their arrays; None if it has none
 
     @property
     def like(self) -> str:
@@ -68,7 +75,16 @@ class Call(NamedTuple):
 
     def of(self, arrays: Mapping[str, Any]) -> Call:
         """The same call of other arrays."""
-        return self._replace(arguments={**self.arguments, **arrays}, given={**self.given, **arrays})
+        form, arguments, given, denominator, *how = self
+        if DENOMINATOR in arrays:
+            denominator, arrays = arrays[DENOMINATOR], {name: x for name, x in arrays.items() if name != DENOMINATOR}
+        made: tuple[Any, ...] = (form, {**arguments, **arrays}, {**given, **arrays}, denominator, *how)
+        return Call(*made)
+
+    def arrays(self, kind: type | tuple[type, ...]) -> dict[str, Any]:
+        """What is of a class of arrays, by name."""
+        found = {name: x for name, x in self.arguments.items() if isinstance(x, kind)}
+        return found | {DENOMINATOR: self.denominator} if isinstance(self.denominator, kind) else found
 
     @property
     def operands(self) -> dict[str, Any]:
@@ -93,7 +109,10 @@ class Call(NamedTuple):
 
     def value(self) -> Any:
         """What the caller gets."""
-        return self._named(self.form.backend.at_once(Call._value, self))
+        return self._named(self._at_once(Call._value))
+
+    def _at_once(self, function: Callable[..., Any], *details: Any) -> Any:
+        return self.form.backend.at_once(function, numbered(self), *details)
 
     def _value(self) -> Any:
         return self.ending.finish(self, self.results())
@@ -114,12 +133,46 @@ class Call(NamedTuple):
         )
         return self._outward(by, found)
 
+    def pullback(self) -> tuple[Any, Callable[[Any, tuple[str, ...]], tuple[Array, ...]]]:
+        """What the caller gets, and a function that takes its cotangent to derivatives."""
+        call = numbered(self)
+        if call.number is None:
+            results = self.results()
+            return self.finish(results), lambda cotangent, by: self.pull(lambda: results, cotangent, by)
+        at_once = self.form.backend.at_once
+
+        def pull(cotangent: Any, by: tuple[str, ...]) -> tuple[Array, ...]:
+            seeds = cotangent if isinstance(cotangent, tuple) else (cotangent,)
+            found: tuple[Array, ...] = at_once(Call.pulled, call.seeded(*seeds), by)
+            return found
+
+        return call.value(), pull
+
+    def seeded(self, *cotangents: Array) -> Call:
+        """The call with cotangents as further arguments, for ``pulled``."""
+        seeds = {f"{COTANGENT} {n}": x for n, x in enumerate(cotangents)}
+        return numbered(self.of(seeds)._replace(number=None))
+
+    def pulled(self, by: tuple[str, ...]) -> tuple[Array, ...]:
+        """Derivatives by arguments, where the cotangent, or each that there is, is one more of these."""
+        seeds = tuple(x for name, x in self.arguments.items() if name.startswith(COTANGENT))
+        call = self._replace(
+            arguments={name: x for name, x in self.arguments.items() if not name.startswith(COTANGENT)}
+        )
+        return call.pull(call.results, seeds if len(seeds) > 1 else seeds[0] if seeds else None, by)
+
+    def gradient(self, by: tuple[str, ...]) -> tuple[Array, ...]:
+        """Derivatives by arguments, of the sum of all values if there are several."""
+        found: tuple[Array, ...] = self._at_once(Call.pulled, by)
+        return found
+
     def value_and_pull(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
         """What the caller gets, and its derivatives by arguments; from one look at the logits if possible."""
-        value, found = self.form.backend.at_once(Call._value_and_pull, self, by)
+        value, found = self._at_once(Call.value_and_pulled, by)
         return self._named(value), found
 
-    def _value_and_pull(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
+    def value_and_pulled(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
+        """Both."""
         seeds = self.ending.foresee(self, by)
         if seeds is None:
             results = self.results()
@@ -155,10 +208,38 @@ class Call(NamedTuple):
 def rechecked(call: Call, in_bounds: bool) -> Call:  # noqa: FBT001 - the one thing that was found
     """A call like an earlier one, with what was found of its own labels, which is the last of what is static."""
     *static, (name, before) = call.static
-    return call if in_bounds == before else call._replace(static=(*static, (name, in_bounds)))
+    return call if in_bounds == before else call._replace(static=(*static, (name, in_bounds)), number=None)
 
 
 # -- calls alike ------------------------------------------------------------------------------------------------------
+
+
+_NUMBERS: dict[Any, int] = {}
+_COUNTED = count()
+
+
+def numbered(call: Call) -> Call:
+    """The call with the number of all that differ in nothing but entries of arrays, where that is of use."""
+    form, arguments, given, denominator, *how, number = call
+    if number is not None or not form.backend.replays:
+        return call
+    traits = [_trait(form.backend, x) for x in (*arguments.values(), *given.values(), denominator)]
+    if None in traits:
+        return call
+    key = form, tuple(arguments), tuple(given), *traits, *how
+    number = _NUMBERS.get(key)
+    if number is None:
+        if len(_NUMBERS) >= _MOST:
+            _NUMBERS.clear()
+        number = _NUMBERS[key] = next(_COUNTED)
+    return call._replace(number=number)
+
+
+def _trait(backend: Backend, x: Any) -> Any:
+    """All but the entries of an array, or a plain value; None if there is no telling."""
+    if type(x) in _PLAIN:
+        return type(x), x
+    return backend.traits(x) if hasattr(x, "dtype") else None
 
 
 def remembered(
@@ -181,7 +262,7 @@ def remembered(
                 return make(*arrays, **options)
             if key in known:
                 return checked(known[key].of(dict(zip(names, arrays, strict=True))))
-            made = make(*arrays, **options)
+            made = numbered(make(*arrays, **options))
             empty = made.of(dict.fromkeys(names))
             others = (*empty.arguments.values(), *empty.given.values(), empty.denominator)
             same = all(made.arguments[name] is x for name, x in zip(names, arrays, strict=True))
@@ -205,6 +286,8 @@ def _traits(arrays: tuple[Array, ...], options: Mapping[str, Any]) -> tuple[Any,
         if of_x is None:
             return None
         traits.append(of_x)
+    if options.get("check") is not None:  # what is to be checked each time
+        return None
     values = tuple(options.values())
     kinds = tuple(map(type, values))
     return (*traits, values, kinds) if _PLAIN.issuperset(kinds) else None

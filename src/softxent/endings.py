@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from softxent.layout import is_known
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,6 +22,11 @@ class SameShape(NamedTuple):
     def is_one_value(self) -> bool:
         """Whether all examples make one number."""
         return False
+
+    @property
+    def is_one_array(self) -> bool:
+        """Whether there is one array, with nothing beside it."""
+        return True
 
     def finish(self, call: Call, results: Any) -> Any:
         """In the caller's axes."""
@@ -44,6 +51,11 @@ class Rows(NamedTuple):
     def is_one_value(self) -> bool:
         """Not in general."""
         return False
+
+    @property
+    def is_one_array(self) -> bool:
+        """Whether there is one array, with nothing beside it."""
+        return not self.signed
 
     def finish(self, call: Call, results: Any) -> Any:
         """In the batch shape."""
@@ -71,6 +83,11 @@ class Columns(NamedTuple):
         """Never."""
         return False
 
+    @property
+    def is_one_array(self) -> bool:
+        """Whether there is one array, with nothing beside it."""
+        return False
+
     def finish(self, call: Call, results: Any) -> Any:
         """In the batch shape."""
         return tuple(call.form.rows(part) for part in results)
@@ -95,6 +112,11 @@ class Loss(NamedTuple):
     def is_one_value(self) -> bool:
         """A mean or a sum, with nothing beside it."""
         return self.reduction.kind in {"mean", "sum"} and not self.beside
+
+    @property
+    def is_one_array(self) -> bool:
+        """Whether there is one array, with nothing beside it."""
+        return self.reduction.kind != "sum_and_weight" and not self.beside
 
     def finish(self, call: Call, results: Any) -> Any:
         """The reduced loss, and the by-products."""
@@ -125,10 +147,13 @@ class Loss(NamedTuple):
     def foresee(self, call: Call, by: tuple[str, ...]) -> tuple[Array, ...] | None:
         """What depends on no loss."""
         form, backend, formula = call.form, call.form.backend, call.formula
-        if self.aux or (self.reduction.kind == "mean" and not hasattr(formula, "masses")):
+        equal = self.plain and all(map(is_known, form.batch_shape))
+        if self.aux or (self.reduction.kind == "mean" and not equal and not hasattr(formula, "masses")):
             return None
 
         def masses() -> Array:
+            if equal:
+                return backend.broadcast_to(_one(call), form.batch_shape)
             beside = {name: x for name, x in call.operands.items() if name != call.like}
             static = {**dict(call.static), "size": form.size}
             found = backend.evaluate(formula.masses, beside, axis=form.axis, **static)  # type: ignore[attr-defined] # seen above

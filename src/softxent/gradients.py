@@ -161,7 +161,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
         call, by = known.called(args, kwargs)
-        return known.unpacked(call.pull(call.results, None, by))
+        return known.unpacked(call.gradient(by))
 
     return known.named(gradient, "grad")
 
@@ -218,12 +218,10 @@ def vjp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any,
 
     def value_and_pullback(*args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
         call, by = known.called(args, kwargs)
-        results = call.results()
-        value = call.finish(results)
+        value, pull = call.pullback()
 
         def pullback(cotangent: Any) -> Any:
-            seed = _like(call, "cotangent", cotangent, call.differentiated(value))
-            return known.unpacked(call.pull(lambda: results, seed, by))
+            return known.unpacked(pull(_like(call, "cotangent", cotangent, call.differentiated(value)), by))
 
         return value, pullback
 
@@ -343,6 +341,8 @@ class _Function:
     kwargs: dict[str, Any]
     by: tuple[str, ...]
     several: bool
+    positional: tuple[str, ...]
+    defaults: dict[str, Any]
 
     @classmethod
     def of(
@@ -385,7 +385,9 @@ class _Function:
         if len(set(by)) < len(by):
             msg = f"argnums must name each argument once, got {argnums}"
             raise ValueError(msg)
-        return cls(call, f.__name__, signature, args, kwargs, by, isinstance(argnums, tuple))
+        defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
+        several = isinstance(argnums, tuple)
+        return cls(call, f.__name__, signature, args, kwargs, by, several, _positional(signature), defaults)
 
     def called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, tuple[str, ...]]:
         """The call, and what it is differentiated by, all of which must be floating arrays."""
@@ -402,11 +404,10 @@ class _Function:
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Every argument by name. Python's own binding, which torch.compile does not trace, has the say on errors."""
-        parameters = self.signature.parameters
-        by_position = dict(zip(_positional(self.signature), args, strict=False))
-        arguments = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
-        arguments |= {**by_position, **kwargs}
-        if len(by_position) < len(args) or set(by_position) & set(kwargs) or set(arguments) != set(parameters):
+        by_position = dict(zip(self.positional, args, strict=False))
+        arguments = {**self.defaults, **by_position, **kwargs}
+        unclear = len(by_position) < len(args) or not kwargs.keys().isdisjoint(by_position)
+        if unclear or arguments.keys() != self.signature.parameters.keys():
             try:
                 self.signature.bind(*args, **kwargs)
             except TypeError as error:

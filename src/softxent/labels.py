@@ -293,8 +293,11 @@ def binary_kind(form: Layout, labels: Any, ignore_index: Any, name: str = "logit
 
 def rechecked_range(call: Call) -> Call:
     """A call of a loss like an earlier one, with its class indices looked at."""
-    hard = dict(call.static)["hard"]
-    in_bounds = hard and check_range(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
+    static, labels = dict(call.static), call.given["labels"]
+    hard = static["hard"]
+    if static["in_bounds"] and _are_classes(call.form, backend_of(labels) or call.form.backend, labels):
+        return call  # they could be looked at then
+    in_bounds = hard and check_range(call.form, labels, dict(call.arguments), {}, check=None)
     return rechecked(call, in_bounds)
 
 

@@ -108,7 +108,7 @@ class Backend(generic.Backend):
 
         What is an array or a float is an operand of it, so that another temperature compiles nothing again.
         """
-        form, arguments, given, denominator, *how = call
+        form, arguments, given, denominator, *how, _ = call
         arrays, rest = _parted({**arguments, "denominator": denominator})
         if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
             in_parts = getattr(call.formula.value, "loops", False) and not details

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import inf, prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import array_api_compat.numpy as namespace
 import numpy as np
 
 from softxent import workers
-from softxent.backends import blocks, generic
+from softxent.backends import blocks, generic, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Array = Any
 
 _PIECE = 2**16  # entries that the cache holds the right way round and the other
+_MOST = 1024  # programs of such calls that are kept
 _COLUMNS = 4  # so few are faster copied one by one
 
 
@@ -24,6 +26,10 @@ class Backend(blocks.Backend):
     """NumPy arrays."""
 
     name = "numpy"
+    replays = True
+    kinds = np.ndarray, np.generic  # what its arrays are instances of
+    small = 2**14  # logits up to which finding out what to do takes a good part of a call
+    programs: ClassVar[dict[Any, Callable[..., Any] | bool | None]] = {}
 
     _found: tuple[Array, Array, Array] | None = None  # in a block: where the largest was last looked for, and found; it
     _last: tuple[Array, Any, Array] | None = None  # in a block: the index last asked for, in what, and its positions
@@ -49,9 +55,15 @@ class Backend(blocks.Backend):
         """Host memory."""
         return True
 
+    def bounds(self, integers: Array) -> tuple[int, int] | None:
+        """The same with less ado."""
+        if integers.size == 0:
+            return None
+        return int(np.minimum.reduce(integers, axis=None)), int(np.maximum.reduce(integers, axis=None))
+
     def traits(self, x: Array) -> Any:
-        """Class, dtype and shape."""
-        return type(x), x.dtype, x.shape
+        """Class, dtype, shape and strides."""
+        return type(x), x.dtype, x.shape, x.strides
 
     # -- primitives of formulas ---------------------------------------------------------------------------------------
 
@@ -67,6 +79,10 @@ class Backend(blocks.Backend):
         """The same with less ado."""
         reduce: Any = np.maximum.reduce
         return reduce(x, axis=axis, keepdims=keepdims)
+
+    def expand_dims(self, x: Array, *, axis: int) -> Array:
+        """By an index, which takes a third of the time."""
+        return x[(slice(None),) * (axis % (x.ndim + 1)) + (None,)]
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
         """The library's own, but along the first of several axes, where that is slow."""
@@ -88,7 +104,9 @@ class Backend(blocks.Backend):
     def put_along_axis(self, x: Array, index: Array, value: Array | float, *, axis: int) -> Array:
         """In place."""
         x = np.ascontiguousarray(x)
-        value = value if isinstance(value, float) else np.broadcast_to(value, _rows(x.shape, axis)).reshape(-1)
+        if not isinstance(value, float):
+            rows = _rows(x.shape, axis)
+            value = (value if value.shape == rows else np.broadcast_to(value, rows)).reshape(-1)
         x.reshape(-1)[self._positions(x.shape, index, axis)] = value
         return x
 
@@ -124,18 +142,53 @@ class Backend(blocks.Backend):
         """Where in contiguous memory the entries lie that ``index`` names, one a row, in the order of rows."""
         if self._last is not None and self._last[0] is index and self._last[1] == (shape, axis):
             return self._last[2]
-        axis %= len(shape)
-        outer, size, inner = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
-        if outer * inner == 1:  # one row for all
+        rows = _rows(shape, axis)
+        if prod(rows) == 1:  # one row for all
             return index.reshape(-1)
-        at = np.broadcast_to(index, _rows(shape, axis)).astype(np.intp, copy=False).reshape(outer, inner)
-        starts = (np.arange(outer) * (size * inner))[:, None]
-        found = ((at * inner if inner > 1 else at) + (starts + np.arange(inner))).reshape(-1)
+        inner = prod(shape[axis % len(shape) + 1 :])
+        at = (index if index.shape == rows else np.broadcast_to(index, rows)).reshape(-1).astype(np.intp, copy=False)
+        starts = _starts(shape, axis) if prod(shape) <= self.small else _starts.__wrapped__(shape, axis)
+        found = (at * inner if inner > 1 else at) + starts
         if self.private:
             self._last = index, (shape, axis), found
         return found
 
     # -- how formulas are run -----------------------------------------------------------------------------------------
+
+    def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
+        """A small call by the program that was made of one alike."""
+        program = None if call.number is None else self.program(function, call, *details)
+        if program is None:
+            return function(call, *details)
+        return self.quietly(program, *call.arrays(self.kinds).values())
+
+    def program(
+        self, function: Callable[..., Any], call: Any, *details: Any, lent: Callable[[Any], Any] | None = None
+    ) -> Callable[..., Any] | None:
+        """What a function makes of the arrays of a small call that has a number; None if the call is no such one.
+
+        It is written down the second time that it is asked for. A call of another library is ``lent`` for that, which
+        makes one of NumPy of it, or None.
+        """
+        if prod(call.arguments[call.like].shape) > self.small:
+            return None
+        key = function, call.number, details
+        known = self.programs.get(key)
+        if callable(known):
+            return known
+        if known is False:
+            return None
+        if len(self.programs) >= _MOST:
+            self.programs.clear()
+        call = call if lent is None else lent(call)
+        if call is None or getattr(call.formula.value, "loops", False):
+            self.programs[key] = False
+            return None
+        found: Callable[..., Any] | None = None
+        if key in self.programs:
+            found = self.quietly(recording.program, self, function, call, *details)
+        self.programs[key] = found
+        return found or (lambda *_: function(call, *details))
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call with NumPy's floating-point errors off, whatever the caller has set."""
@@ -173,6 +226,14 @@ class Backend(blocks.Backend):
         for n in range(0, part.shape[longer], step):
             at = (*(slice(None) for _ in range(longer)), slice(n, n + step))
             whole[at] = part[at]
+
+
+@lru_cache(maxsize=256)
+def _starts(shape: tuple[int, ...], axis: int) -> Array:
+    """Where the first entry of each row lies."""
+    axis %= len(shape)
+    outer, size, inner = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+    return ((np.arange(outer) * (size * inner))[:, None] + np.arange(inner)).reshape(-1)
 
 
 def _rows(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ def evaluate(
                 continue
             several = isinstance(found, tuple)
             results = found if several else (found,)
-            whole = whole or [_room(backend, x, axis, size) for x in results]
+            whole = whole or _rooms(backend, results, axis, size)
             for room, x in zip(whole, results, strict=True):
                 room[at if x.shape[axis] != 1 else ...] = x
             if all(x.shape[axis] == 1 for x in results):  # of the row: every piece has the same
@@ -59,9 +59,17 @@ def evaluate(
         answers.append(backend.quietly(merge, told))
 
 
-def _room(backend: Backend, part: Array, axis: int, size: int) -> Array:
-    """Memory for a result: one value a row, or one a class."""
-    return backend.empty(part, tuple(size if d == axis and n != 1 else n for d, n in enumerate(part.shape)))
+def _rooms(backend: Backend, parts: tuple[Array, ...], axis: int, size: int) -> list[Array]:
+    """Memory for results, of which each has one value a row, or one a class: where the block's goes, if that fits."""
+    rooms, free = [], backend.room
+    for part in parts:
+        shape = tuple(size if d == axis and n != 1 else n for d, n in enumerate(part.shape))
+        if free is not None and tuple(free.shape) == shape and free.dtype == part.dtype:
+            rooms.append(free)
+            free = None
+        else:
+            rooms.append(backend.empty(part, shape))
+    return rooms
 
 
 class _Question(Exception):  # noqa: N818 - it is none

@@ -16,7 +16,7 @@ from softxent import workers
 from softxent.backends import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from softxent.backends.generic import Foresee, Formula
@@ -42,10 +42,13 @@ class Backend(blocks.Backend):
     """PyTorch tensors, eager, compiled or inside torch.func."""
 
     name = "torch"
+    replays = True
     plain_sums = False
     entries = 2**21  # torch's own threads want work to share
     few = 0  # NumPy, which is faster at it, moves classes for torch
-    small = 2**14  # entries of logits up to which torch's autograd on the formula is faster than a rule
+    # Entries of logits up to which NumPy takes a whole call or, where it cannot, torch's autograd on the formula is
+    # faster than a rule.
+    small = 2**14
 
     def stop_gradient(self, x: Array) -> Array:
         """Detached from reverse and forward mode; the same tensor where neither looks on."""
@@ -137,7 +140,7 @@ class Backend(blocks.Backend):
             return False
         tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
         plain = all(type(x) in _PLAIN and x.dtype in _IN_NUMPY for x in tensors)
-        return plain and logits.numel() >= self.worth_moving and self.writable(operands)
+        return plain and logits.numel() >= self.worth_moving and self.writable(operands) and not _is_recorded()
 
     def scalar(self, value: Any, like: Array, dtype: Any) -> Array:
         """Made on the device: a copy from the host would wait for it."""
@@ -197,7 +200,28 @@ class Backend(blocks.Backend):
         """All that is to be told of a plain tensor, and torch's default dtype; a compiler is not to guard that."""
         if torch.compiler.is_compiling() or type(x) not in _PLAIN:
             return None
-        return type(x), x.dtype, x.shape, x.device, x.layout, torch.get_default_dtype()
+        return type(x), x.dtype, x.shape, x.stride(), x.device, x.layout, torch.get_default_dtype()
+
+    def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
+        """A small call by NumPy, on the same memory: there operations start in a third of the time."""
+        if call.number is None or _numpy is None or not self.replays:  # as in a compiler
+            return function(call, *details)
+        tensors = call.arrays(torch.Tensor)
+        if tensors[call.like].numel() > self.small or _is_recorded() or _is_transformed(*tensors.values()):
+            return function(call, *details)
+        wanted = torch.is_grad_enabled() and tuple([name for name, x in tensors.items() if x.requires_grad])
+        if not wanted:
+            program = _numpy.program(function, call, *details, lent=_call_lent)
+            return function(call, *details) if program is None else _replayed(program, tensors.values())
+        known = set().union(*call.formula.COTANGENTS.values()) & set(call.given)
+        if details or not call.ending.is_one_array or not set(wanted) <= known:
+            return function(call, *details)
+        details = (wanted,) if call.ending.is_one_value else ()
+        function_of = type(call).value_and_pulled if details else function
+        program = _numpy.program(function_of, call, *details, lent=_call_lent)
+        if program is None:
+            return function(call)
+        return _SmallRule.apply(program, call.of(dict.fromkeys(tensors)), wanted, tuple(tensors), *tensors.values())
 
     def run(
         self,
@@ -242,6 +266,34 @@ def _lent(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: lent(x) for name, x in given.items()}
 
 
+def _call_lent(call: Any) -> Any:
+    """A call of the same arrays as NumPy's; None if NumPy lacks a dtype."""
+    tensors = call.arrays(torch.Tensor).values()
+    static, ending = dict(call.static), call.ending._asdict()
+    dtypes = {x for x in (*static.values(), *ending.values()) if isinstance(x, torch.dtype)} | {
+        x.dtype for x in tensors
+    }
+    if not dtypes <= set(_IN_NUMPY) or any(x.device.type != "cpu" for x in tensors):
+        return None
+    return call._replace(
+        form=call.form._replace(backend=_numpy),
+        arguments=_lent(call.arguments),
+        denominator=_lent({"": call.denominator})[""],
+        given=_lent(call.given),
+        static=tuple(_lent(static).items()),
+        ending=type(call.ending)(**_lent(ending)),
+    )
+
+
+def _replayed(program: Callable[..., Any], tensors: Iterable[Array]) -> Any:
+    """What a program of NumPy's makes of tensors."""
+    return _all_returned(_numpy.quietly(program, *(x.numpy(force=True) for x in tensors)))
+
+
+def _all_returned(found: Any) -> Any:
+    return tuple(map(_all_returned, found)) if isinstance(found, tuple) else _returned(found)
+
+
 def _returned(x: Any) -> Array:
     return torch.from_numpy(_numpy.adopt(x))
 
@@ -267,6 +319,11 @@ def _is_transformed(*tensors: Array) -> bool:
         or _is_forward_mode()
         or any(transforms.is_legacy_batchedtensor(x) for x in tensors)
     )
+
+
+def _is_recorded() -> bool:
+    """Whether make_fx or another mode is to see every operation; not to be asked inside a compiler."""
+    return bool(torch._C._len_torch_dispatch_stack() > 0)  # noqa: SLF001 - there is no public way to ask
 
 
 def _is_forward_mode() -> bool:
@@ -417,6 +474,34 @@ class _Rule(_TracedRule):
             return found[0]
         found += (None,) * (len(ctx.constant) - len(found))
         return tuple(None if constant else t for constant, t in zip(ctx.constant, found, strict=True))
+
+
+class _SmallRule(torch.autograd.Function):
+    """The rule of a small call as a whole, which NumPy takes; of one value, the derivatives come with it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, program: Callable[..., Any], call: Any, by: tuple[str, ...], names: Any, *tensors: Array
+    ) -> Any:
+        """The value."""
+        ctx.call, ctx.by, ctx.names = call, by, names
+        ctx.save_for_backward(*tensors)
+        found = _replayed(program, tensors)
+        found, ctx.made = found if call.ending.is_one_value else (found, None)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, g: Array) -> tuple[Array | None, ...]:
+        """The derivatives that are there already, or the pullback, which autograd can differentiate again."""
+        tensors = ctx.saved_tensors  # an error if one has been changed since
+        made, ctx.made = ctx.made, None
+        if made is not None and not torch.is_grad_enabled() and not _is_transformed(g) and float(g) == 1:
+            found = made
+        else:
+            call = ctx.call.of(dict(zip(ctx.names, tensors, strict=True))).seeded(g)
+            found = call.form.backend.at_once(type(call).pulled, call, ctx.by)
+        derivatives = dict(zip(ctx.by, found, strict=True))
+        return None, None, None, None, *(derivatives.get(name) for name in ctx.names)
 
 
 # -- what a compiler is not to see ------------------------------------------------------------------------------------

@@ -1,0 +1,214 @@
+"""Small calls: what they do to arrays is written down once, and done again for arrays alike.
+
+A small call takes more time to find out what to do than to do it. Nothing of that depends on the entries of arrays: the
+formulas can be traced, as jax does. A `Recorder` stands for a backend, and `Recorded` for arrays; both go about their
+work as the real ones do, and note each operation on the way. What comes of it is a function of nothing but these.
+"""
+
+from __future__ import annotations
+
+import operator
+from functools import partial
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from softxent.backends import generic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+Array = Any
+
+_REMEMBERING = {"argmax", "put_along_axis", "segment_max", "segment_sum", "take_along_axis"}  # between one and the next
+_READING = {"bounds", "over_rows", "read"}
+
+
+class _UnrecordableError(AttributeError):
+    """What is done depends on entries of arrays."""
+
+
+class Recorded:
+    """An array under a name."""
+
+    __slots__ = ("name", "real", "recorder")
+
+    def __init__(self, recorder: Recorder, real: Array, name: str) -> None:
+        self.recorder, self.real, self.name = recorder, real, name
+
+    def __getattr__(self, name: str) -> Any:
+        """What does not depend on entries."""
+        if name not in {"shape", "dtype", "ndim"}:
+            raise _UnrecordableError(name)
+        return getattr(self.real, name)
+
+    def __bool__(self) -> NoReturn:
+        """That depends on them."""
+        raise _UnrecordableError
+
+    def __getitem__(self, key: Any) -> Any:
+        """A view."""
+        return self.recorder.noted(operator.getitem, self, key)
+
+    __hash__ = None  # type: ignore[assignment] # as arrays have none
+
+
+def _operation(function: Callable[..., Any], *, swapped: bool = False) -> Callable[..., Any]:
+    def method(self: Recorded, *others: Any) -> Any:
+        return self.recorder.noted(function, *(reversed((self, *others)) if swapped else (self, *others)))
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
+    _function = getattr(operator, f"__{_name}__")
+    setattr(Recorded, f"__{_name}__", _operation(_function))
+    setattr(Recorded, f"__r{_name}__", _operation(_function, swapped=True))
+for _name in ("eq", "ne", "lt", "le", "gt", "ge", "neg", "invert", "abs"):
+    setattr(Recorded, f"__{_name}__", _operation(getattr(operator, f"__{_name}__")))
+
+
+class Recorder:
+    """A backend's primitives for one block, which note what they are asked for."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self.ops = backend.of_one_block(None)
+        # Each with the names of the arrays that it takes, and of the one that it makes anew.
+        self.lines: list[tuple[str, set[str], str]] = []
+        self.constants: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """A primitive, or whatever it is."""
+        found = getattr(self.ops, name)
+        if not callable(found) or isinstance(found, type):
+            return found
+        if name in _READING:
+            raise _UnrecordableError(name)
+        return partial(self.noted, found)
+
+    # -- how formulas are run: as everywhere, but that this is the backend --------------------------------------------
+
+    def run(self, *arguments: Any, **keywords: Any) -> Any:
+        """The value of a formula."""
+        return generic.Backend.run(self, *arguments, **keywords)  # type: ignore[arg-type] # does as one
+
+    def pull(self, *arguments: Any, **keywords: Any) -> Any:
+        """Its derivatives."""
+        return generic.Backend.pull(self, *arguments, **keywords)  # type: ignore[arg-type]
+
+    def visit(self, *arguments: Any, **keywords: Any) -> Any:
+        """Both."""
+        return generic.Backend.visit(self, *arguments, **keywords)  # type: ignore[arg-type]
+
+    def derived(self, *arguments: Any, **keywords: Any) -> Any:
+        """A function whose last results are derivatives."""
+        return generic.Backend.derived(self, *arguments, **keywords)  # type: ignore[arg-type]
+
+    def evaluate(self, *arguments: Any, **keywords: Any) -> Any:
+        """Any function of a formula's."""
+        return generic.Backend.evaluate(self, *arguments, **keywords)  # type: ignore[arg-type]
+
+    def minus(self, x: Recorded, y: Recorded) -> Any:
+        """A difference."""
+        return self.noted(self.ops.subtract, x, y)
+
+    def reusing(self, operation: str, x: Recorded, *others: Recorded) -> Any:
+        """In place."""
+        return self.noted(getattr(self.ops, operation), x, *others, out=x)
+
+    def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """The whole is quiet."""
+        return function(*arguments, **keywords)
+
+    # -- notes --------------------------------------------------------------------------------------------------------
+
+    def array(self, real: Array) -> Recorded:
+        """An array under a new name."""
+        return Recorded(self, real, f"x{len(self.lines)}")
+
+    def noted(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """What the function makes of its arguments; where that is an array, a line of its own."""
+        found = function(*map(_real, arguments), **{name: _real(x) for name, x in keywords.items()})
+        if not isinstance(found, self.backend.kinds):
+            if isinstance(found, tuple) and any(isinstance(x, self.backend.kinds) for x in found):
+                raise _UnrecordableError
+            return found
+        taken = [x for x in _leaves((arguments, tuple(keywords.values()))) if isinstance(x, Recorded)]
+        same = next((x for x in taken if x.real is found), None)
+        name = getattr(function, "__name__", "")
+        in_place = name == "put_along_axis" or "out" in keywords
+        if same is not None and not in_place:
+            return same
+        made = self.array(found) if same is None else same
+        given = (*map(self._written, arguments), *(f"{name}={self._written(x)}" for name, x in keywords.items()))
+        called = f"ops.{name}" if name in _REMEMBERING else self._constant(self._fresh(function))
+        line = f"{made.name} = {called}({', '.join(given)})"
+        self.lines.append((line, {x.name for x in taken}, "" if in_place else made.name))
+        return made
+
+    def _fresh(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, or method of a backend, without what it remembers of this call."""
+        method = getattr(function, "__self__", None) is self.ops
+        return getattr(self.backend.of_one_block(None), function.__name__) if method else function
+
+    def _written(self, x: Any) -> str:
+        if isinstance(x, Recorded):
+            return x.name
+        if isinstance(x, self.backend.kinds):  # from elsewhere: it belongs to this call alone
+            raise _UnrecordableError
+        if type(x) in {tuple, list}:
+            entries = "".join(f"{self._written(one)}, " for one in x)
+            return f"({entries})" if type(x) is tuple else f"[{entries}]"
+        if x is None or type(x) in {bool, int, str} or (type(x) is float and isfinite(x)):
+            return repr(x)
+        if isinstance(x, (tuple, list, dict)):  # there may be arrays in it
+            raise _UnrecordableError
+        return self._constant(x)
+
+    def _constant(self, x: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants[name] = x
+        return name
+
+    def program(self, arguments: Collection[str], result: Any) -> Callable[..., Any]:
+        """A function of arrays, which does what was noted as far as the result depends on it."""
+        needed = {x.name for x in _leaves(result) if isinstance(x, Recorded)}
+        lines = []
+        for line, taken, made in reversed(self.lines):
+            if not made or made in needed:
+                lines.append(line)
+                needed |= taken
+        if any(" = ops." in line for line in lines):
+            lines.append(f"ops = {self._constant(self.backend.of_one_block)}(None)")
+        body = "".join(f"    {line}\n" for line in reversed(lines))
+        source = f"def program({', '.join(arguments)}):\n{body}    return {self._written(result)}\n"
+        exec(source, self.constants)  # noqa: S102 - all of it was written above
+        made_of: Callable[..., Any] = self.constants["program"]
+        return made_of
+
+
+def _real(x: Any) -> Any:
+    """What recorded arrays stand for."""
+    if isinstance(x, Recorded):
+        return x.real
+    if isinstance(x, dict):
+        return {name: _real(one) for name, one in x.items()}
+    return type(x)(map(_real, x)) if type(x) in {tuple, list} else x
+
+
+def _leaves(x: Any) -> list[Any]:
+    """Whatever is in tuples and lists."""
+    return [leaf for one in x for leaf in _leaves(one)] if isinstance(x, (tuple, list)) else [x]
+
+
+def program(backend: Any, function: Callable[..., Any], call: Any, *details: Any) -> Callable[..., Any] | None:
+    """What a function makes of a call, as a function of the call's arrays; None if it depends on their entries."""
+    recorder = Recorder(backend)
+    given = call.arrays(backend.kinds).items()
+    arrays = {name: Recorded(recorder, x, f"a{n}") for n, (name, x) in enumerate(given)}
+    try:
+        watched = call.of(arrays)._replace(form=call.form._replace(backend=recorder), given=call.given)
+        result = function(watched, *details)
+        return recorder.program([x.name for x in arrays.values()], result)
+    except Exception:  # noqa: BLE001 - whatever cannot be recorded can still be done
+        return None

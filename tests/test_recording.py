@@ -1,0 +1,341 @@
+"""Small calls: what was written down of one does the same to other arrays, to the bit, and nothing is kept of them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from functools import partial
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from every import EVERY
+from hypothesis import given
+from hypothesis import strategies as st
+
+import softxent
+from softxent import cross_entropy, grad, logsumexp, softmax, value_and_grad, vjp
+from softxent.backends import backend_of, recording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matrix import Backend
+
+    from softxent.calls import Call
+
+Array = Any
+
+NUMPY: Any = backend_of(np.zeros(1))
+LINEAR = {name for name in EVERY if name.startswith("linear")}  # loops over rows are not written down
+RNG = np.random.default_rng(8)
+SPECIAL = np.asarray([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-30, 88.0, -700.0])
+
+
+def bits(result: Any) -> Any:
+    """What two results have to have in common: dtype, shape and entries, any NaN like any other."""
+    if isinstance(result, dict):
+        return {name: bits(one) for name, one in result.items()}
+    if isinstance(result, (tuple, list)):
+        return [bits(one) for one in result]
+    array = np.asarray(result)
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), array.dtype.type(np.nan), array)
+    return type(result).__name__, array.dtype.name, array.shape, array.tobytes()
+
+
+def thrice(call: Callable[[], Any]) -> list[Any]:
+    """The results of a call that is made out, of one that is written down, and of one that is read off."""
+    return [bits(call()) for _ in range(3)]
+
+
+def plainly(call: Callable[[], Any]) -> Any:
+    """The result without all this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(NUMPY), "small", -1)
+        return bits(call())
+
+
+@pytest.mark.backends("numpy")
+@pytest.mark.parametrize("name", sorted(set(EVERY) - LINEAR))
+def test_every_function_is_written_down(backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert backend.library == "numpy"
+    monkeypatch.setattr(type(NUMPY), "programs", {})
+    function, arrays = EVERY[name]
+    found = thrice(lambda: function(*arrays))
+    assert found == [plainly(lambda: function(*arrays))] * 3
+    programs = list(type(NUMPY).programs.values())
+    assert programs
+    assert all(map(callable, programs))
+
+
+def entries(shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers, with special ones and ties among them."""
+    x = np.round(RNG.normal(scale=4, size=shape), 1)
+    return np.where(RNG.random(shape) < 0.15, RNG.choice(SPECIAL, size=shape), x).astype(dtype)
+
+
+def laid(x: Array, layout: str) -> Array:
+    """The same array, otherwise in memory."""
+    if layout == "columns":
+        return np.asfortranarray(x)
+    if layout == "backwards":
+        return x[::-1].copy()[::-1]
+    if layout == "every other":
+        wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), dtype=x.dtype)
+        wide[..., ::2] = x
+        return wide[..., ::2]
+    return x
+
+
+LAYOUTS = st.sampled_from(["rows", "columns", "backwards", "every other"])
+CALLS: dict[str, Callable[..., Any]] = {
+    "softmax": lambda x, **_: softmax(x),
+    "softmax of an axis": lambda x, **_: softmax(x, axis=0),
+    "softmax of both": lambda x, **_: softmax(x, axis=(1, 0)),
+    "masked": lambda x, kept, **_: softxent.log_softmax(x, where=kept),
+    "signed": lambda x, w, **_: logsumexp(x, b=w - 1.0, return_sign=True),
+    "heated": lambda x, w, **_: softxent.entmax(x, alpha=1.5) + softmax(x, temperature=np.abs(w) + 0.5),
+    "loss": lambda x, labels, **_: cross_entropy(x, labels),
+    "weighted": lambda x, labels, w, **_: cross_entropy(x, labels, weight=np.abs(w), sample_weight=labels + 1.0),
+    "aux": lambda x, labels, **_: cross_entropy(
+        x, labels, z_loss=0.1, aux=("lse", "correct", "entropy"), ignore_index=1
+    ),
+    "sum and weight": lambda x, labels, **_: cross_entropy(x, labels, reduction="sum_and_weight", label_smoothing=0.1),
+    "by an array": lambda x, labels, **_: cross_entropy(x, labels, denominator=np.asarray(3.0)),
+    "binary": lambda x, kept, **_: softxent.binary_cross_entropy(x, kept, pos_weight=2.0),
+    "divergence": lambda x, **_: softxent.kl_divergence(x, x[::-1], temperature=2.0),
+    "gradient": lambda x, labels, w, **_: value_and_grad(cross_entropy, (0, "weight"))(x, labels, weight=np.abs(w)),
+    "gradient of rows": lambda x, labels, **_: grad(cross_entropy)(x, labels, reduction="none"),
+    "gradient by alpha": lambda x, labels, w, **_: grad(softxent.focal_loss, "alpha")(
+        x, labels, gamma=2.0, alpha=np.abs(w)
+    ),
+    "pullback": lambda x, g, **_: vjp(softmax)(x)[1](g),
+    "pullback of two": lambda x, labels, **_: vjp(cross_entropy)(x, labels, reduction="sum_and_weight")[1](
+        (x.dtype.type(2.0), x.dtype.type(-1.0))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@given(
+    shape=st.tuples(st.sampled_from([0, 1, 4, 33]), st.sampled_from([1, 3, 9])),
+    dtypes=st.tuples(*[st.sampled_from(["float16", "float32", "float64"])] * 3),
+    layouts=st.tuples(*[LAYOUTS] * 3),
+)
+def test_others_alike_have_the_same_bits(
+    name: str, shape: tuple[int, int], dtypes: tuple[str, ...], layouts: tuple[str, ...]
+) -> None:
+    """Whatever the entries: written down for one call, it is right for the next, of any strides and dtypes."""
+    for _ in range(3):
+        rows, classes = shape
+        given = {
+            "x": laid(entries(shape, dtypes[0]), layouts[0]),
+            "g": laid(entries(shape, dtypes[1]), layouts[1]),
+            "w": RNG.normal(size=classes).astype(dtypes[2]),
+            "kept": laid(RNG.random(shape) < 0.7, layouts[2]),
+            "labels": RNG.integers(0, classes, size=rows),
+        }
+        call = partial(CALLS[name], **given)
+        assert bits(call()) == plainly(call)
+
+
+def test_arguments_are_looked_at_each_time() -> None:
+    x, labels, weight = np.zeros((4, 3)), np.asarray([0, 1, 2, 0]), np.ones(4)
+    for _ in range(3):
+        cross_entropy(x, labels)
+        cross_entropy(x, labels, sample_weight=weight)
+        cross_entropy(x, labels, sample_weight=weight, check=True)
+        softxent.binary_cross_entropy(x, x)
+    with pytest.raises(ValueError, match="labels must be from 0 to 2, got 7"):
+        cross_entropy(x, np.asarray([0, 1, 7, 0]))
+    with pytest.raises(ValueError, match="sample_weight must"):
+        cross_entropy(x, labels, sample_weight=-weight)
+    with pytest.raises(ValueError, match="sample_weight must"):
+        cross_entropy(x, labels, sample_weight=weight * np.nan, check=True)
+    with pytest.raises(ValueError, match="labels must"):
+        softxent.binary_cross_entropy(x, x + 2)
+    assert np.isnan(cross_entropy(x, np.asarray([0, 1, 7, 0]), check=False))
+
+
+def test_nothing_is_kept() -> None:
+    """Neither of the call that was written down nor of those that follow."""
+    kept = []
+    for _ in range(4):
+        x = RNG.normal(size=(5, 4))
+        p, pull = vjp(softmax)(x)
+        loss, slope = value_and_grad(cross_entropy)(x, np.zeros(5, dtype=np.int64), sample_weight=np.ones(5))
+        g = pull(p)
+        kept += [weakref.ref(one) for one in (x, p, slope, g, loss)]
+        del x, p, pull, loss, slope, g
+    gc.collect()
+    assert [one for one in kept if one() is not None] == []
+
+
+def test_there_are_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs: dict[Any, Any] = {}
+    monkeypatch.setattr(type(NUMPY), "programs", programs)
+    monkeypatch.setattr("softxent.backends.numpy._MOST", 5)
+    monkeypatch.setattr("softxent.calls._MOST", 5)
+    for rows in range(1, 20):
+        call = partial(softmax, RNG.normal(size=(rows, 3)))
+        assert thrice(call) == [plainly(call)] * 3
+        assert len(programs) <= 5
+
+
+def test_calls_of_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of which find that nothing is written down yet."""
+    monkeypatch.setattr(type(NUMPY), "programs", {})
+    x, labels = RNG.normal(size=(6, 5)), RNG.integers(0, 5, size=6)
+    call = partial(value_and_grad(cross_entropy), x, labels)
+    expected = plainly(call)
+    found: list[Any] = []
+    threads = [Thread(target=lambda: found.extend(bits(call()) for _ in range(20))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 160
+
+
+# -- what is not written down -----------------------------------------------------------------------------------------
+
+
+def recorded(function: Callable[[Any, Any], Any]) -> Callable[..., Any] | None:
+    """The program of a function of the primitives and logits."""
+    call: Call = softxent.normalizers.softmax_call(
+        np.asarray([[1.0, 2.0]]), axis=-1, where=None, temperature=None, dtype=None
+    )
+    return recording.program(NUMPY, lambda call: function(call.form.backend, call.arguments["logits"]), call)
+
+
+OTHER = np.asarray(3.0)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda _, x: x if x[0, 0] > 0 else -x,
+        lambda ops, x: ops.sum(x) if ops.read(ops.any(x > 0)) else x,
+        lambda _, x: x + OTHER,
+        lambda _, x: x.strides,
+        lambda ops, x: ops.divmod(x, 2.0),
+        lambda _, x: {"in": x},
+        lambda ops, x: ops.no_such_thing(x),
+    ],
+    ids=["a choice", "a look", "another's array", "strides", "two results", "a dict", "an error"],
+)
+def test_what_cannot_be_written_down(function: Callable[[Any, Any], Any]) -> None:
+    assert recorded(function) is None
+
+
+def test_what_is_written() -> None:
+    """Only what the result depends on; numbers that have no literal; lists; names once more than once."""
+
+    def function(ops: Any, x: Any) -> Any:
+        ops.exp(x)
+        wide = ops.concat([x, ops.where(x > 1.5, float("inf"), x)], axis=-1)
+        return wide, (2.0 / -(abs(x) ** 2) % 7 // 1,), ops.astype(x, x.dtype, copy=False), 4
+
+    program = recorded(function)
+    assert program is not None
+    x = np.asarray([[3.0, -1.0]])
+    wide, (other,), same, four = program(x)
+    np.testing.assert_array_equal(wide, [[3.0, -1.0, np.inf, -1.0]])
+    np.testing.assert_array_equal(other, 2.0 / -(np.abs(x) ** 2) % 7 // 1)
+    assert same is x
+    assert four == 4
+    called = [program.__globals__[name] for name in program.__code__.co_names]
+    assert "exp" not in [getattr(one, "__name__", "") for one in called]
+
+
+# -- torch ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As everywhere but in the other tests."""
+    monkeypatch.setattr("softxent.backends.torch.Backend.replays", True)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+@pytest.mark.parametrize("name", sorted(set(EVERY) - LINEAR - {"fenchel_young_loss", "one_hot"}))
+def test_torch_has_the_bits_of_numpy(backend: Backend, name: str) -> None:
+    """From the first call on, with the derivative, whatever that is multiplied by."""
+    torch = backend.xp
+    function, arrays = EVERY[name]
+    x, *others = (backend.array(one) for one in arrays)
+    expected = np.asarray(function(*arrays))
+    slope = None
+    for _ in range(3):
+        np.testing.assert_array_equal(backend.numpy(function(x, *others)), expected, strict=True)
+        leaf = x.clone().requires_grad_()
+        value = function(leaf, *others)
+        np.testing.assert_array_equal(backend.numpy(value.detach()), expected, strict=True)
+        for g in (1.0, -2.0, 2.0**-20):
+            (found,) = torch.autograd.grad(value, leaf, torch.full_like(value, g), retain_graph=True)
+            slope = found / g if slope is None else slope
+            torch.testing.assert_close(found / g, slope, rtol=1e-6, atol=1e-30, equal_nan=True)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+def test_torch_differentiates_again(backend: Backend) -> None:
+    torch = backend.xp
+    labels = torch.tensor([0, 2, 1, 0])
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(3, dtype=torch.float64, requires_grad=True)
+    for _ in range(2):
+        for reduction in ("mean", "none"):
+            for order in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+                assert order(
+                    lambda x, weight, how=reduction: cross_entropy(x, labels, weight=weight, reduction=how), (x, weight)
+                )
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+def test_torch_refuses_a_changed_argument(backend: Backend) -> None:
+    torch = backend.xp
+    x = torch.randn(4, 3, requires_grad=True)
+    y = x * 2.0
+    loss = cross_entropy(y, torch.tensor([0, 2, 1, 0]))
+    y.mul_(3.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+def test_torch_shows_operations_to_those_who_trace_them(backend: Backend) -> None:
+    """make_fx would take what NumPy makes for a constant."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    torch = backend.xp
+
+    def function(x: Array) -> Array:
+        return softmax(x)
+
+    x, other = torch.randn(4, 3), torch.randn(4, 3)
+    for _ in range(3):
+        function(x)
+    torch.testing.assert_close(make_fx(function)(x)(other), function(other))
+    large = torch.randn(40_000, 3)
+    torch.testing.assert_close(make_fx(function)(large)(-large), function(-large))
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+def test_torch_mixes_dtypes(backend: Backend) -> None:
+    """A derivative comes in the dtype of what it is by, also where that was cast first."""
+    torch = backend.xp
+    x = torch.randn(4, 3, requires_grad=True)
+    weight = torch.rand(3, dtype=torch.float64, requires_grad=True)
+    for _ in range(3):
+        by_x, by_weight = torch.autograd.grad(cross_entropy(x, torch.tensor([0, 2, 1, 0]), weight=weight), (x, weight))
+        assert by_x.dtype == torch.float32
+        assert by_weight.dtype == torch.float64
+    half = torch.randn(4, 3, dtype=torch.bfloat16)  # which NumPy has not
+    assert [softmax(half).dtype for _ in range(3)] == [torch.bfloat16] * 3
