@@ -74,10 +74,15 @@ def floor(requirement: str) -> str:
     return f"{name}=={versions.partition(',')[0]}"
 
 
-def the_same_at_any_width() -> set[Path]:
-    """Files of tests that a run without jax's 64-bit numbers need not repeat."""
+def narrow() -> tuple[str, ...]:
+    """Arguments of a run without jax's 64-bit numbers, which need not repeat everything.
+
+    Laws and derivatives do not depend on the width, and the other run tries them on float32 too; of jax's own
+    transforms test_jax has enough, and of what checks and lays out arguments the first functions have.
+    """
     rest = ("divergences", "evaluation", "linear", "logspace", "sampling", "segments", "sparse", "streaming")
-    return {*Path("tests").glob("test_gradients*"), *(Path("tests", f"test_{name}.py") for name in rest)}
+    left_out = {*Path("tests").glob("test_gradients*"), *(Path("tests", f"test_{name}.py") for name in rest)}
+    return ("--narrow", "--backend=jax", "--ignore=tests/property", *sorted(f"--ignore={path}" for path in left_out))
 
 
 def runnable(source: Path, lines: list[int]) -> list[str]:
@@ -106,11 +111,7 @@ def tests(session: nox.Session) -> None:
     # jax fixes the width of its integers and floats at import, so its narrow mode needs a process of its own. Given
     # arguments may select nothing there (exit 5); the whole matrix comes last and has the last word.
     if "--backend" not in session.posargs:
-        # Laws and derivatives do not depend on the width, and what follows tries them on float32 too; of jax's own
-        # transforms test_jax has enough here, and of what checks and lays out arguments the first functions have.
-        others = [f"--ignore={path}" for path in ("tests/property", *sorted(map(str, the_same_at_any_width())))]
-        narrow = ("--narrow", "--backend", "jax", *others)
-        session.run(*pytest, *narrow, env=X64_OFF, success_codes=[0, 5] if session.posargs else [0])
+        session.run(*pytest, *narrow(), env=X64_OFF, success_codes=[0, 5] if session.posargs else [0])
     session.run(*pytest, env=X64_ON)
 
 
@@ -170,9 +171,11 @@ def coverage(session: nox.Session) -> None:
     """Show that the tests reach every line and branch of src; few examples a law are enough for that."""
     session.install("-e", f".[{LIBRARIES}]", TORCH, *group("coverage"))
     session.run("coverage", "erase")
-    pytest = ("coverage", "run", "-m", "pytest", "--require-all", *PARALLEL)
-    session.run(*pytest, "--backend", "jax", env=X64_OFF)
-    session.run(*pytest, env={**X64_ON, "HYPOTHESIS_PROFILE": "quick"})
+    pytest = ("coverage", "run", "-m", "pytest", *PARALLEL)
+    session.run(*pytest, *narrow(), env={**X64_OFF, "HYPOTHESIS_PROFILE": "quick"})
+    # Other members of the matrix have no code that these do not run.
+    members = [f"--backend={name}" for name in ("numpy", "numpy-readonly", "strict", "torch", "jax", "dask")]
+    session.run(*pytest, *members, env={**X64_ON, "HYPOTHESIS_PROFILE": "quick"})
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
     session.run("coverage", "json", "--quiet")

@@ -207,7 +207,7 @@ class Torch(Backend):
 
         # Otherwise NumPy would do all that is small here, and nobody would try what is left to torch elsewhere. Tests
         # of that have it back.
-        torch.Backend.replays = False
+        torch.Backend.lends = False
         self.xp.set_num_threads(1)
         self.device = self.xp.device("cpu")
 

@@ -219,12 +219,22 @@ OTHER = np.asarray(3.0)
         lambda _, x: x if x[0, 0] > 0 else -x,
         lambda ops, x: ops.sum(x) if ops.read(ops.any(x > 0)) else x,
         lambda _, x: x + OTHER,
+        lambda _, x: OTHER + x,
         lambda _, x: x.strides,
         lambda ops, x: ops.divmod(x, 2.0),
         lambda _, x: {"in": x},
         lambda ops, x: ops.no_such_thing(x),
     ],
-    ids=["a choice", "a look", "another's array", "strides", "two results", "a dict", "an error"],
+    ids=[
+        "a choice",
+        "a look",
+        "another's array",
+        "another's array first",
+        "strides",
+        "two results",
+        "a dict",
+        "an error",
+    ],
 )
 def test_what_cannot_be_written_down(function: Callable[[Any, Any], Any]) -> None:
     assert recorded(function) is None
@@ -256,7 +266,7 @@ def test_what_is_written() -> None:
 @pytest.fixture
 def small_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     """As everywhere but in the other tests."""
-    monkeypatch.setattr("softxent.backends.torch.Backend.replays", True)
+    monkeypatch.setattr("softxent.backends.torch.Backend.lends", True)
 
 
 @pytest.mark.backends("torch")
@@ -309,6 +319,7 @@ def test_torch_refuses_a_changed_argument(backend: Backend) -> None:
 
 @pytest.mark.backends("torch")
 @pytest.mark.usefixtures("small_by_numpy")
+@pytest.mark.filterwarnings("ignore")  # of torch.jit.trace, which is deprecated and warns of every size it is asked for
 def test_torch_shows_operations_to_those_who_trace_them(backend: Backend) -> None:
     """make_fx would take what NumPy makes for a constant."""
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -322,6 +333,7 @@ def test_torch_shows_operations_to_those_who_trace_them(backend: Backend) -> Non
     for _ in range(3):
         function(x)
     torch.testing.assert_close(make_fx(function)(x)(other), function(other))
+    torch.testing.assert_close(torch.jit.trace(softxent.sigmoid, x)(other), softxent.sigmoid(other))
     large = torch.randn(40_000, 3)
     torch.testing.assert_close(make_fx(function)(large)(-large), function(-large))
 
@@ -339,3 +351,63 @@ def test_torch_mixes_dtypes(backend: Backend) -> None:
         assert by_weight.dtype == torch.float64
     half = torch.randn(4, 3, dtype=torch.bfloat16)  # which NumPy has not
     assert [softmax(half).dtype for _ in range(3)] == [torch.bfloat16] * 3
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+def test_torch_has_each_gradient_in_memory_of_its_own(backend: Backend) -> None:
+    """Autograd adds up in place, and would add to two leaves at once."""
+    torch = backend.xp
+    x, noise, g = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
+    for _ in range(3):
+        (softxent.gumbel_softmax(x, noise) * g).sum().backward()
+    (once,) = torch.autograd.grad((softxent.gumbel_softmax(x, noise) * g).sum(), x)
+    torch.testing.assert_close(x.grad, 3 * once)
+    torch.testing.assert_close(noise.grad, 3 * once)
+    first, second = vjp(softxent.gumbel_softmax, (0, 1))(x.detach().numpy(), noise.detach().numpy())[1](g.numpy())
+    assert not np.shares_memory(first, second)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+@pytest.mark.parametrize("rows", [4, 40_000])
+def test_torch_takes_what_inference_mode_has_made(backend: Backend, rows: int) -> None:
+    """As a teacher's logits often are."""
+    torch = backend.xp
+    with torch.inference_mode():
+        teacher = torch.randn(rows, 3)
+        assert softmax(teacher).is_inference()
+    found = []
+    for target in (teacher, teacher.clone()):
+        student = torch.ones(rows, 3).cumsum(-1).requires_grad_()
+        softxent.kl_divergence(target, student, reduction="mean").backward()
+        found.append(student.grad)
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+def test_torch_has_sparse_tensors_refused(backend: Backend) -> None:
+    torch = backend.xp
+    for sparse in (torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr()):
+        with pytest.raises(TypeError, match=r"logits must be a plain array, got a torch.sparse_\w+ tensor"):
+            softmax(sparse)
+
+
+def test_what_cannot_be_written_down_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    monkeypatch.setattr(type(NUMPY), "programs", {})
+    monkeypatch.setattr(recording, "program", lambda *_: tried.append(1))
+    x = RNG.normal(size=(2, 5))
+    assert [bits(softmax(x)) for _ in range(5)] == [plainly(partial(softmax, x))] * 5
+    assert tried == [1]
+
+
+def test_large_calls_keep_what_a_pullback_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only small ones make it again."""
+    x, labels = RNG.normal(size=(3_000, 9)), RNG.integers(0, 9, size=3_000)
+    expected = grad(cross_entropy)(x, labels)
+    _, pull = vjp(cross_entropy)(x, labels)
+    monkeypatch.setattr("softxent.formulas.cross_entropy.value", None)
+    np.testing.assert_array_equal(pull(np.asarray(1.0)), expected)

@@ -76,9 +76,10 @@ class Call(NamedTuple):
     def of(self, arrays: Mapping[str, Any]) -> Call:
         """The same call of other arrays."""
         form, arguments, given, denominator, *how = self
+        given = {name: arrays.get(name, x) for name, x in given.items()}
         if DENOMINATOR in arrays:
             denominator, arrays = arrays[DENOMINATOR], {name: x for name, x in arrays.items() if name != DENOMINATOR}
-        made: tuple[Any, ...] = (form, {**arguments, **arrays}, {**given, **arrays}, denominator, *how)
+        made: tuple[Any, ...] = (form, {**arguments, **arrays}, given, denominator, *how)
         return Call(*made)
 
     def arrays(self, kind: type | tuple[type, ...]) -> dict[str, Any]:
@@ -109,12 +110,13 @@ class Call(NamedTuple):
 
     def value(self) -> Any:
         """What the caller gets."""
-        return self._named(self._at_once(Call._value))
+        return self._named(self._at_once(Call.valued))
 
     def _at_once(self, function: Callable[..., Any], *details: Any) -> Any:
         return self.form.backend.at_once(function, numbered(self), *details)
 
-    def _value(self) -> Any:
+    def valued(self) -> Any:
+        """The value, by-products in their order."""
         return self.ending.finish(self, self.results())
 
     def _named(self, value: Any) -> Any:
@@ -195,8 +197,12 @@ class Call(NamedTuple):
         return dict(zip(self.formula.COTANGENTS, seeds, strict=True))
 
     def _outward(self, by: tuple[str, ...], derivatives: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Derivatives in the shapes and dtypes of the arguments that they are by."""
+        """Derivatives in the shapes and dtypes of the arguments that they are by, each in memory of its own."""
         backend = self.form.backend
+        first = {id(x): n for n, x in reversed(list(enumerate(derivatives)))}
+        derivatives = tuple(
+            x if first[id(x)] == n else backend.astype(x, x.dtype, copy=True) for n, x in enumerate(derivatives)
+        )
 
         def outward(x: Array, given: Array) -> Array:
             x = backend.quietly(self.form.returned, x, tuple(given.shape), per_example=self.per_example)
@@ -221,7 +227,7 @@ _COUNTED = count()
 def numbered(call: Call) -> Call:
     """The call with the number of all that differ in nothing but entries of arrays, where that is of use."""
     form, arguments, given, denominator, *how, number = call
-    if number is not None or not form.backend.replays:
+    if number is not None or not form.backend.replays(call):
         return call
     traits = [_trait(form.backend, x) for x in (*arguments.values(), *given.values(), denominator)]
     if None in traits:

@@ -406,8 +406,8 @@ class _Function:
         """Every argument by name. Python's own binding, which torch.compile does not trace, has the say on errors."""
         by_position = dict(zip(self.positional, args, strict=False))
         arguments = {**self.defaults, **by_position, **kwargs}
-        unclear = len(by_position) < len(args) or not kwargs.keys().isdisjoint(by_position)
-        if unclear or arguments.keys() != self.signature.parameters.keys():
+        unclear = len(by_position) < len(args) or set(by_position) & set(kwargs)
+        if unclear or set(arguments) != set(self.signature.parameters):
             try:
                 self.signature.bind(*args, **kwargs)
             except TypeError as error:

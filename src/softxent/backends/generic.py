@@ -48,7 +48,6 @@ class Backend:
 
     name = "array"
     adopts_numpy = False
-    replays = False  # whether small calls are done as others alike were, which have a number for that
     plain_sums = True  # unless the last axis is contiguous, for all that is known
     # Bytes of linear logits at a time, measured on two cores at 2048 rows, 256 features and 16384 classes: a product of
     # fewer rows reads the weights too often, and one of more leaves the cache before the loss has read it.
@@ -209,6 +208,10 @@ class Backend:
         return function(*arguments, **keywords)
 
     # -- formulas -----------------------------------------------------------------------------------------------------
+
+    def replays(self, call: Any) -> bool:  # noqa: ARG002 - those do that have programs
+        """Whether a call is done as others alike were, which have a number for that."""
+        return False
 
     def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
         """What a function makes of a call (of ``softxent.calls``), with whatever beside the formula that takes."""

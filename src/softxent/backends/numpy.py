@@ -13,11 +13,12 @@ from softxent import workers
 from softxent.backends import blocks, generic, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Array = Any
 
 _PIECE = 2**16  # entries that the cache holds the right way round and the other
+_LONG = 1024  # entries of rows that are worth another size of buffers
 _MOST = 1024  # programs of such calls that are kept
 _COLUMNS = 4  # so few are faster copied one by one
 
@@ -26,10 +27,9 @@ class Backend(blocks.Backend):
     """NumPy arrays."""
 
     name = "numpy"
-    replays = True
     kinds = np.ndarray, np.generic  # what its arrays are instances of
     small = 2**14  # logits up to which finding out what to do takes a good part of a call
-    programs: ClassVar[dict[Any, Callable[..., Any] | bool | None]] = {}
+    programs: ClassVar[dict[Any, Callable[..., Any] | str]] = {}
 
     _found: tuple[Array, Array, Array] | None = None  # in a block: where the largest was last looked for, and found; it
     _last: tuple[Array, Any, Array] | None = None  # in a block: the index last asked for, in what, and its positions
@@ -155,40 +155,45 @@ class Backend(blocks.Backend):
 
     # -- how formulas are run -----------------------------------------------------------------------------------------
 
+    def replays(self, call: Any) -> bool:
+        """Small ones."""
+        return prod(call.arguments[call.like].shape) <= self.small and not getattr(call.formula.value, "loops", False)
+
     def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
         """A small call by the program that was made of one alike."""
-        program = None if call.number is None else self.program(function, call, *details)
-        if program is None:
+        if call.number is None or not self.replays(call):
             return function(call, *details)
-        return self.quietly(program, *call.arrays(self.kinds).values())
+        return self.quietly(self.program(function, call, *details), *call.arrays(self.kinds).values())
 
     def program(
         self, function: Callable[..., Any], call: Any, *details: Any, lent: Callable[[Any], Any] | None = None
-    ) -> Callable[..., Any] | None:
-        """What a function makes of the arrays of a small call that has a number; None if the call is no such one.
+    ) -> Callable[..., Any]:
+        """What a function makes of the arrays of a call that has a number, written down the second time.
 
-        It is written down the second time that it is asked for. A call of another library is ``lent`` for that, which
-        makes one of NumPy of it, or None.
+        A call of another library is ``lent`` for that, which makes one of NumPy of it.
         """
-        if prod(call.arguments[call.like].shape) > self.small:
-            return None
         key = function, call.number, details
         known = self.programs.get(key)
         if callable(known):
             return known
-        if known is False:
-            return None
         if len(self.programs) >= _MOST:
             self.programs.clear()
         call = call if lent is None else lent(call)
-        if call is None or getattr(call.formula.value, "loops", False):
-            self.programs[key] = False
-            return None
-        found: Callable[..., Any] | None = None
-        if key in self.programs:
-            found = self.quietly(recording.program, self, function, call, *details)
-        self.programs[key] = found
+        found = self.quietly(recording.program, self, function, call, *details) if known == "seen" else None
+        self.programs[key] = found or ("seen" if known is None else "unrecordable")
         return found or (lambda *_: function(call, *details))
+
+    def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
+        """Long rows without NumPy's buffers.
+
+        It copies what is broadcast along a row into them, one number for each entry, unless a row fills one: that takes
+        longer than the operation.
+        """
+        if not self.private or next(iter(operands.values())).shape[-1] < _LONG:
+            return super().evaluate(function, operands, axis=axis, **static)
+        with np.errstate():  # which has the size of buffers back in the end
+            np.setbufsize(_LONG // 2)
+            return super().evaluate(function, operands, axis=axis, **static)
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call with NumPy's floating-point errors off, whatever the caller has set."""

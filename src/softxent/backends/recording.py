@@ -31,6 +31,7 @@ class Recorded:
     """An array under a name."""
 
     __slots__ = ("name", "real", "recorder")
+    __array_ufunc__ = None  # NumPy leaves operators to this class
 
     def __init__(self, recorder: Recorder, real: Array, name: str) -> None:
         self.recorder, self.real, self.name = recorder, real, name

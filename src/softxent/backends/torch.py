@@ -42,7 +42,7 @@ class Backend(blocks.Backend):
     """PyTorch tensors, eager, compiled or inside torch.func."""
 
     name = "torch"
-    replays = True
+    lends = True  # small calls, to NumPy
     plain_sums = False
     entries = 2**21  # torch's own threads want work to share
     few = 0  # NumPy, which is faster at it, moves classes for torch
@@ -140,7 +140,7 @@ class Backend(blocks.Backend):
             return False
         tensors = [x for x in operands.values() if isinstance(x, torch.Tensor)]
         plain = all(type(x) in _PLAIN and x.dtype in _IN_NUMPY for x in tensors)
-        return plain and logits.numel() >= self.worth_moving and self.writable(operands) and not _is_recorded()
+        return plain and logits.numel() >= self.worth_moving and self.writable(operands) and not _is_watched()
 
     def scalar(self, value: Any, like: Array, dtype: Any) -> Array:
         """Made on the device: a copy from the host would wait for it."""
@@ -198,30 +198,35 @@ class Backend(blocks.Backend):
 
     def traits(self, x: Array) -> Any:
         """All that is to be told of a plain tensor, and torch's default dtype; a compiler is not to guard that."""
-        if torch.compiler.is_compiling() or type(x) not in _PLAIN:
+        if torch.compiler.is_compiling() or type(x) not in _PLAIN or x.layout is not torch.strided or x.is_neg():
             return None
-        return type(x), x.dtype, x.shape, x.stride(), x.device, x.layout, torch.get_default_dtype()
+        return type(x), x.dtype, x.shape, x.stride(), x.device, torch.get_default_dtype()
+
+    def replays(self, call: Any) -> bool:
+        """Small ones that NumPy can do, on the same memory: there operations start in a third of the time."""
+        if not self.lends or _numpy is None or torch.compiler.is_compiling():
+            return False
+        logits = call.arguments[call.like]
+        if logits.numel() > self.small or logits.device.type != "cpu" or getattr(call.formula.value, "loops", False):
+            return False
+        dtypes = {x.dtype for x in call.arrays(torch.Tensor).values()}
+        dtypes |= {x for x in (*dict(call.static).values(), *call.ending) if isinstance(x, torch.dtype)}
+        return dtypes <= _IN_NUMPY.keys()
 
     def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
-        """A small call by NumPy, on the same memory: there operations start in a third of the time."""
-        if call.number is None or _numpy is None or not self.replays:  # as in a compiler
+        """A small call by a program of NumPy's, unless somebody looks on."""
+        if call.number is None or not self.lends or _numpy is None:
             return function(call, *details)
         tensors = call.arrays(torch.Tensor)
-        if tensors[call.like].numel() > self.small or _is_recorded() or _is_transformed(*tensors.values()):
+        if tensors[call.like].numel() > self.small or _is_watched() or _is_transformed(*tensors.values()):
             return function(call, *details)
         wanted = torch.is_grad_enabled() and tuple([name for name, x in tensors.items() if x.requires_grad])
         if not wanted:
-            program = _numpy.program(function, call, *details, lent=_call_lent)
-            return function(call, *details) if program is None else _replayed(program, tensors.values())
+            return _replayed(_numpy.program(function, call, *details, lent=_call_lent), tensors.values())
         known = set().union(*call.formula.COTANGENTS.values()) & set(call.given)
         if details or not call.ending.is_one_array or not set(wanted) <= known:
             return function(call, *details)
-        details = (wanted,) if call.ending.is_one_value else ()
-        function_of = type(call).value_and_pulled if details else function
-        program = _numpy.program(function_of, call, *details, lent=_call_lent)
-        if program is None:
-            return function(call)
-        return _SmallRule.apply(program, call.of(dict.fromkeys(tensors)), wanted, tuple(tensors), *tensors.values())
+        return _SmallRule.apply(call.of(dict.fromkeys(tensors)), wanted, tuple(tensors), *map(_kept, tensors.values()))
 
     def run(
         self,
@@ -243,8 +248,9 @@ class Backend(blocks.Backend):
         unseen = _transformed(*tensors.values()) or next(iter(tensors.values())).device.type != "cpu"
         by = () if unseen else tuple(name for name, x in tensors.items() if x.requires_grad)
         call = _Call(self, formula, tuple(tensors), {**numbers, **static, "axis": axis}, foresee, by)
-        rule = _TracedRule if torch.compiler.is_compiling() else _Rule
-        return rule.apply(call, *tensors.values())
+        if torch.compiler.is_compiling():
+            return _TracedRule.apply(call, *tensors.values())
+        return _Rule.apply(call, *map(_kept, tensors.values()))
 
     def _is_small(self, logits: Array) -> bool:
         """Not where a compiler would have to remember the answer."""
@@ -267,21 +273,14 @@ def _lent(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call_lent(call: Any) -> Any:
-    """A call of the same arrays as NumPy's; None if NumPy lacks a dtype."""
-    tensors = call.arrays(torch.Tensor).values()
-    static, ending = dict(call.static), call.ending._asdict()
-    dtypes = {x for x in (*static.values(), *ending.values()) if isinstance(x, torch.dtype)} | {
-        x.dtype for x in tensors
-    }
-    if not dtypes <= set(_IN_NUMPY) or any(x.device.type != "cpu" for x in tensors):
-        return None
+    """A call of the same arrays as NumPy's."""
     return call._replace(
         form=call.form._replace(backend=_numpy),
         arguments=_lent(call.arguments),
         denominator=_lent({"": call.denominator})[""],
         given=_lent(call.given),
-        static=tuple(_lent(static).items()),
-        ending=type(call.ending)(**_lent(ending)),
+        static=tuple(_lent(dict(call.static)).items()),
+        ending=type(call.ending)(**_lent(call.ending._asdict())),
     )
 
 
@@ -321,9 +320,15 @@ def _is_transformed(*tensors: Array) -> bool:
     )
 
 
-def _is_recorded() -> bool:
-    """Whether make_fx or another mode is to see every operation; not to be asked inside a compiler."""
-    return bool(torch._C._len_torch_dispatch_stack() > 0)  # noqa: SLF001 - there is no public way to ask
+def _is_watched() -> bool:
+    """Whether make_fx, torch.jit or a mode is to see every operation; not to be asked inside a compiler."""
+    stack = torch._C._len_torch_dispatch_stack()  # noqa: SLF001 - there is no public way to ask
+    return bool(stack > 0 or torch.jit.is_tracing())
+
+
+def _kept(x: Array) -> Array:
+    """As autograd can keep it."""
+    return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
 
 
 def _is_forward_mode() -> bool:
@@ -480,15 +485,16 @@ class _SmallRule(torch.autograd.Function):
     """The rule of a small call as a whole, which NumPy takes; of one value, the derivatives come with it."""
 
     @staticmethod
-    def forward(
-        ctx: Any, program: Callable[..., Any], call: Any, by: tuple[str, ...], names: Any, *tensors: Array
-    ) -> Any:
+    def forward(ctx: Any, call: Any, by: tuple[str, ...], names: tuple[str, ...], *tensors: Array) -> Any:
         """The value."""
         ctx.call, ctx.by, ctx.names = call, by, names
         ctx.save_for_backward(*tensors)
-        found = _replayed(program, tensors)
-        found, ctx.made = found if call.ending.is_one_value else (found, None)
-        return found
+        given = call.of(dict(zip(names, tensors, strict=True)))
+        if call.ending.is_one_value:
+            value, ctx.made = given.form.backend.at_once(type(call).value_and_pulled, given, by)
+            return value
+        ctx.made = None
+        return given.form.backend.at_once(type(call).valued, given)
 
     @staticmethod
     def backward(ctx: Any, g: Array) -> tuple[Array | None, ...]:
@@ -501,7 +507,7 @@ class _SmallRule(torch.autograd.Function):
             call = ctx.call.of(dict(zip(ctx.names, tensors, strict=True))).seeded(g)
             found = call.form.backend.at_once(type(call).pulled, call, ctx.by)
         derivatives = dict(zip(ctx.by, found, strict=True))
-        return None, None, None, None, *(derivatives.get(name) for name in ctx.names)
+        return None, None, None, *(derivatives.get(name) for name in ctx.names)
 
 
 # -- what a compiler is not to see ------------------------------------------------------------------------------------
