@@ -496,6 +496,34 @@ MUTANTS = (
         "head.bias: lambda: 0.0 * ops.sum(flat, axis=0)",
         ("tests/test_linear.py",),
     ),
+    Mutant(
+        "what was written down of rows is done to columns",
+        "backends/numpy.py",
+        "return type(x), x.dtype, x.shape, x.strides",
+        "return type(x), x.dtype, x.shape",
+        ("tests/test_recording.py",),
+    ),
+    Mutant(
+        "arrays of one call are constants of the next",
+        "backends/recording.py",
+        "if isinstance(x, self.backend.kinds):  # from elsewhere: it belongs to this call alone",
+        "if False:",
+        ("tests/test_recording.py",),
+    ),
+    Mutant(
+        "two derivatives share their memory",
+        "calls.py",
+        "x if first[id(x)] == n else",
+        "x if first[id(x)] <= n else",
+        ("tests/test_recording.py",),
+    ),
+    Mutant(
+        "labels are looked at once",
+        "labels.py",
+        'if static["in_bounds"] and _are_classes(',
+        'if static["in_bounds"] or _are_classes(',
+        ("tests/test_recording.py",),
+    ),
 )
 
 

@@ -141,6 +141,15 @@ def test_others_alike_have_the_same_bits(
         assert bits(call()) == plainly(call)
 
 
+@pytest.mark.parametrize("first", ["float16", "float32", "float64"])
+def test_a_cotangent_may_be_of_any_dtype(first: str) -> None:
+    """Also after others that were not."""
+    x = RNG.normal(size=(6, 5)).astype("float32")
+    for dtype in (*[first] * 3, "float16", "float32", "float64"):
+        call = partial(CALLS["pullback"], x=x, g=entries(x.shape, dtype))
+        assert bits(call()) == plainly(call)
+
+
 def test_arguments_are_looked_at_each_time() -> None:
     x, labels, weight = np.zeros((4, 3)), np.asarray([0, 1, 2, 0]), np.ones(4)
     for _ in range(3):
