@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import softxent
 from softxent import cross_entropy, grad, logsumexp, softmax, value_and_grad, vjp
 from softxent.backends import backend_of, recording
+from softxent.endings import Columns, Rows, SameShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -420,3 +421,22 @@ def test_large_calls_keep_what_a_pullback_needs(monkeypatch: pytest.MonkeyPatch)
     _, pull = vjp(cross_entropy)(x, labels)
     monkeypatch.setattr("softxent.formulas.cross_entropy.value", None)
     np.testing.assert_array_equal(pull(np.asarray(1.0)), expected)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.usefixtures("small_by_numpy")
+def test_torch_negates_when_asked(backend: Backend) -> None:
+    """What such a view has in memory is not what it says."""
+    torch = backend.xp
+    x = torch.randn(4, 3)
+    negated = torch.complex(torch.zeros_like(x), x).conj().imag
+    assert negated.is_neg()
+    for _ in range(3):
+        torch.testing.assert_close(softmax(negated), softmax(-x))
+
+
+def test_what_returns_several_arrays() -> None:
+    """Of those, one is not told from another by what is pulled back."""
+    assert not Columns().is_one_array
+    assert not Rows(np.float32, signed=True).is_one_array
+    assert SameShape().is_one_array

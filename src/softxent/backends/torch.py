@@ -226,7 +226,9 @@ class Backend(blocks.Backend):
         known = set().union(*call.formula.COTANGENTS.values()) & set(call.given)
         if details or not call.ending.is_one_array or not set(wanted) <= known:
             return function(call, *details)
-        return _SmallRule.apply(call.of(dict.fromkeys(tensors)), wanted, tuple(tensors), *map(_kept, tensors.values()))
+        return _SmallRule.apply(
+            call.of(dict.fromkeys(tensors)), wanted, tuple(tensors), *[_kept(x) for x in tensors.values()]
+        )
 
     def run(
         self,
@@ -248,9 +250,8 @@ class Backend(blocks.Backend):
         unseen = _transformed(*tensors.values()) or next(iter(tensors.values())).device.type != "cpu"
         by = () if unseen else tuple(name for name, x in tensors.items() if x.requires_grad)
         call = _Call(self, formula, tuple(tensors), {**numbers, **static, "axis": axis}, foresee, by)
-        if torch.compiler.is_compiling():
-            return _TracedRule.apply(call, *tensors.values())
-        return _Rule.apply(call, *map(_kept, tensors.values()))
+        rule = _TracedRule if torch.compiler.is_compiling() else _Rule
+        return rule.apply(call, *[_kept(x) for x in tensors.values()])
 
     def _is_small(self, logits: Array) -> bool:
         """Not where a compiler would have to remember the answer."""
@@ -328,7 +329,8 @@ def _is_watched() -> bool:
 
 def _kept(x: Array) -> Array:
     """As autograd can keep it."""
-    return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
+    foreign = not torch.compiler.is_compiling() and x.is_inference() and not torch.is_inference_mode_enabled()
+    return x.clone() if foreign else x
 
 
 def _is_forward_mode() -> bool:
