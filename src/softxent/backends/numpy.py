@@ -13,12 +13,11 @@ from softxent import workers
 from softxent.backends import blocks, generic, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 Array = Any
 
 _PIECE = 2**16  # entries that the cache holds the right way round and the other
-_LONG = 1024  # entries of rows that are worth another size of buffers
 _MOST = 1024  # programs of such calls that are kept
 _COLUMNS = 4  # so few are faster copied one by one
 
@@ -182,18 +181,6 @@ class Backend(blocks.Backend):
         found = self.quietly(recording.program, self, function, call, *details) if known == "seen" else None
         self.programs[key] = found or ("seen" if known is None else "unrecordable")
         return found or (lambda *_: function(call, *details))
-
-    def evaluate(self, function: Callable[..., Any], operands: Mapping[str, Any], *, axis: int, **static: Any) -> Any:
-        """Long rows without NumPy's buffers.
-
-        It copies what is broadcast along a row into them, one number for each entry, unless a row fills one: that takes
-        longer than the operation.
-        """
-        if not self.private or next(iter(operands.values())).shape[-1] < _LONG:
-            return super().evaluate(function, operands, axis=axis, **static)
-        with np.errstate():  # which has the size of buffers back in the end
-            np.setbufsize(_LONG // 2)
-            return super().evaluate(function, operands, axis=axis, **static)
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call with NumPy's floating-point errors off, whatever the caller has set."""
