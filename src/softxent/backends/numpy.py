@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Array = Any
 
 _PIECE = 2**16  # entries that the cache holds the right way round and the other
-_MOST = 1024  # programs of such calls that are kept
+_MOST = 1024  # programs of small calls that are kept
 _COLUMNS = 4  # so few are faster copied one by one
 
 

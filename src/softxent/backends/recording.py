@@ -89,25 +89,8 @@ class Recorder:
 
     # -- how formulas are run: as everywhere, but that this is the backend --------------------------------------------
 
-    def run(self, *arguments: Any, **keywords: Any) -> Any:
-        """The value of a formula."""
-        return generic.Backend.run(self, *arguments, **keywords)  # type: ignore[arg-type] # does as one
-
-    def pull(self, *arguments: Any, **keywords: Any) -> Any:
-        """Its derivatives."""
-        return generic.Backend.pull(self, *arguments, **keywords)  # type: ignore[arg-type]
-
-    def visit(self, *arguments: Any, **keywords: Any) -> Any:
-        """Both."""
-        return generic.Backend.visit(self, *arguments, **keywords)  # type: ignore[arg-type]
-
-    def derived(self, *arguments: Any, **keywords: Any) -> Any:
-        """A function whose last results are derivatives."""
-        return generic.Backend.derived(self, *arguments, **keywords)  # type: ignore[arg-type]
-
-    def evaluate(self, *arguments: Any, **keywords: Any) -> Any:
-        """Any function of a formula's."""
-        return generic.Backend.evaluate(self, *arguments, **keywords)  # type: ignore[arg-type]
+    run, pull, visit = generic.Backend.run, generic.Backend.pull, generic.Backend.visit
+    derived, evaluate = generic.Backend.derived, generic.Backend.evaluate
 
     def minus(self, x: Recorded, y: Recorded) -> Any:
         """A difference."""

@@ -108,7 +108,7 @@ class Backend(blocks.Backend):
             return super().evaluate(function, operands, axis=axis, **static)
         with _threads():
             found = _numpy.evaluate(function, _lent(operands), axis=axis, **_lent(static))
-        return tuple(map(_returned, found)) if isinstance(found, tuple) else _returned(found)
+        return _returned(found)
 
     def derived(
         self,
@@ -287,15 +287,12 @@ def _call_lent(call: Any) -> Any:
 
 def _replayed(program: Callable[..., Any], tensors: Iterable[Array]) -> Any:
     """What a program of NumPy's makes of tensors."""
-    return _all_returned(_numpy.quietly(program, *(x.numpy(force=True) for x in tensors)))
+    return _returned(_numpy.quietly(program, *(x.numpy(force=True) for x in tensors)))
 
 
-def _all_returned(found: Any) -> Any:
-    return tuple(map(_all_returned, found)) if isinstance(found, tuple) else _returned(found)
-
-
-def _returned(x: Any) -> Array:
-    return torch.from_numpy(_numpy.adopt(x))
+def _returned(found: Any) -> Any:
+    """NumPy's arrays as tensors of the same memory, in tuples or not."""
+    return tuple(map(_returned, found)) if isinstance(found, tuple) else torch.from_numpy(_numpy.adopt(found))
 
 
 def _threads() -> AbstractContextManager[None]:
