@@ -21,6 +21,7 @@ from property import bounds
 from property.inputs import KINDS, Batch, compute_dtype, logits_rows, rounded
 from property.test_agreement import assert_within, finally_in, per_entry, pulled, row_max
 from test_gradients import assert_pulls_back
+from test_recording import made_out
 
 from softxent import (
     cross_entropy,
@@ -68,7 +69,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, backend: Backend, runner: dict[str, int
             monkeypatch.setattr("softxent.backends.blocks.WIDE", value)
         else:
             monkeypatch.setattr(f"softxent.backends.{backend.library}.Backend.{name}", value)
-    monkeypatch.setattr("softxent.backends.numpy.Backend.small", -1)  # programs have no blocks
+    monkeypatch.setattr("softxent.backends.numpy.Backend.at_once", made_out)  # programs have no blocks
     if backend.library == "torch":  # the rule for autograd, whose blocks they are
         monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
 
@@ -594,3 +595,17 @@ def test_backward_leaves_inputs_alone(
 def test_float64_and_the_plain_case_are_among_the_known() -> None:
     assert BY_NAME["plain"] in CASES
     assert rounded(1 / 3, "float64") == 1 / 3
+
+
+@pytest.mark.parametrize("rows", [3, 200, 2_000, 70_000])
+@pytest.mark.parametrize("classes", [2, 10, 40])
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_results_lie_in_order(backend: Backend, rows: int, classes: int, axis: int) -> None:
+    """So that they can be viewed in one dimension, whatever was moved on the way."""
+    x = backend.array(np.ones((rows, classes) if axis == -1 else (classes, rows)), "float32")
+    labels = backend.array(np.zeros(rows, dtype=np.int64))
+    for _ in range(3):
+        _, slope = value_and_grad(cross_entropy)(x, labels, axis=axis)
+        for found in (softmax(x, axis=axis), log_softmax(x, axis=axis), slope):
+            contiguous = found.is_contiguous() if backend.library == "torch" else found.flags.c_contiguous
+            assert contiguous

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import softxent
-from softxent import cross_entropy, grad, logsumexp, softmax, value_and_grad, vjp
+from softxent import calls, cross_entropy, grad, logsumexp, softmax, value_and_grad, vjp
 from softxent.backends import backend_of, recording
 from softxent.endings import Columns, Rows, SameShape
 
@@ -51,24 +51,36 @@ def thrice(call: Callable[[], Any]) -> list[Any]:
     return [bits(call()) for _ in range(3)]
 
 
+def made_out(_: Any, function: Callable[..., Any], call: Call, *details: Any) -> Any:
+    """What `at_once` is where there are no programs."""
+    return function(call.made, *details)
+
+
 def plainly(call: Callable[[], Any]) -> Any:
     """The result without all this."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(NUMPY), "small", -1)
+        patch.setattr(type(NUMPY), "at_once", made_out)
         return bits(call())
+
+
+@pytest.fixture
+def alike(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
+    """All calls that are made from now on, as if there had been none."""
+    known: dict[Any, Any] = {}
+    monkeypatch.setattr("softxent.calls._ALIKE", known)
+    monkeypatch.setattr("softxent.calls._REMEMBERED", {})
+    return known
 
 
 @pytest.mark.backends("numpy")
 @pytest.mark.parametrize("name", sorted(set(EVERY) - LINEAR))
-def test_every_function_is_written_down(backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_function_is_written_down(backend: Backend, name: str, alike: dict[Any, Any]) -> None:
     assert backend.library == "numpy"
-    monkeypatch.setattr(type(NUMPY), "programs", {})
     function, arrays = EVERY[name]
     found = thrice(lambda: function(*arrays))
     assert found == [plainly(lambda: function(*arrays))] * 3
-    programs = list(type(NUMPY).programs.values())
-    assert programs
-    assert all(map(callable, programs))
+    programs = [program for one in alike.values() for program in one.programs.values()]
+    assert {program.__name__ for program in programs} == {"program"}
 
 
 def entries(shape: tuple[int, ...], dtype: str) -> Array:
@@ -183,20 +195,18 @@ def test_nothing_is_kept() -> None:
     assert [one for one in kept if one() is not None] == []
 
 
-def test_there_are_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    programs: dict[Any, Any] = {}
-    monkeypatch.setattr(type(NUMPY), "programs", programs)
-    monkeypatch.setattr("softxent.backends.numpy._MOST", 5)
+def test_there_are_so_many_and_no_more(alike: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("softxent.calls._MOST", 5)
     for rows in range(1, 20):
         call = partial(softmax, RNG.normal(size=(rows, 3)))
         assert thrice(call) == [plainly(call)] * 3
-        assert len(programs) <= 5
+        assert len(alike) <= 5
+        assert len(calls._REMEMBERED) <= 5
 
 
-def test_calls_of_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("alike")
+def test_calls_of_many_threads_at_once() -> None:
     """All of which find that nothing is written down yet."""
-    monkeypatch.setattr(type(NUMPY), "programs", {})
     x, labels = RNG.normal(size=(6, 5)), RNG.integers(0, 5, size=6)
     call = partial(value_and_grad(cross_entropy), x, labels)
     expected = plainly(call)
@@ -405,9 +415,9 @@ def test_torch_has_sparse_tensors_refused(backend: Backend) -> None:
             softmax(sparse)
 
 
+@pytest.mark.usefixtures("alike")
 def test_what_cannot_be_written_down_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
-    monkeypatch.setattr(type(NUMPY), "programs", {})
     monkeypatch.setattr(recording, "program", lambda *_: tried.append(1))
     x = RNG.normal(size=(2, 5))
     assert [bits(softmax(x)) for _ in range(5)] == [plainly(partial(softmax, x))] * 5

@@ -315,11 +315,11 @@ def binary_cross_entropy_from_probs(
 # -- the same calls, ready to be differentiated -----------------------------------------------------------------------
 
 
-def _checked(call: Call) -> Call:
+def _checked(earlier: Call, given: dict[str, Any]) -> Call:
     """A call like an earlier one with its targets looked at."""
-    return rechecked(
-        call, given_labels.check_binary(call.form, call.given["labels"], dict(call.arguments), {}, check=None)
-    )
+    arguments = {**earlier.arguments, **given}
+    found = given_labels.check_binary(earlier.form, given["labels"], arguments, {}, check=None)
+    return rechecked(earlier, found)
 
 
 @remembered("logits", "labels", checked=_checked)

@@ -7,22 +7,23 @@ formula's own pullback takes it to the operands, and each derivative leaves in t
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial, wraps
-from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from softxent.backends import backend_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from softxent.backends.generic import Backend, Formula
     from softxent.layout import Layout, Way
 
 Array = Any
+T = TypeVar("T")
 
 DENOMINATOR, COTANGENT = "denominator", "cotangent"  # names beside those of arguments
-_MOST = 256  # calls of a function that are remembered
+_MOST = 1024  # calls that are remembered
 _PLAIN = {type(None), bool, int, float, str}  # options that are remembered
 
 
@@ -66,7 +67,7 @@ class Call(NamedTuple):
     beside: bool = False  # whether what is differentiated is only the first part of the caller's result
     names: tuple[str, ...] | None = None  # of by-products, the second part then
     per_example: bool = True  # options of fewer dimensions than the logits belong to rows; otherwise they broadcast
-    number: int | None = None  # that of all calls alike, but for their arrays; None if it has none
+    alike: Alike | None = None  # what it shares with calls that differ in entries of arrays alone; None if not known
 
     @property
     def like(self) -> str:
@@ -75,17 +76,36 @@ class Call(NamedTuple):
 
     def of(self, arrays: Mapping[str, Any]) -> Call:
         """The same call of other arrays."""
-        form, arguments, given, denominator, *how = self
+        form, arguments, given, denominator = self[:4]
         given = {name: arrays.get(name, x) for name, x in given.items()}
         if DENOMINATOR in arrays:
             denominator, arrays = arrays[DENOMINATOR], {name: x for name, x in arrays.items() if name != DENOMINATOR}
-        made: tuple[Any, ...] = (form, {**arguments, **arrays}, given, denominator, *how)
-        return Call(*made)
+        return Call._make((form, {**arguments, **arrays}, given, denominator, *self[4:]))
 
     def arrays(self, kind: type | tuple[type, ...]) -> dict[str, Any]:
         """What is of a class of arrays, by name."""
         found = {name: x for name, x in self.arguments.items() if isinstance(x, kind)}
         return found | {DENOMINATOR: self.denominator} if isinstance(self.denominator, kind) else found
+
+    @property
+    def inputs(self) -> list[Array]:
+        """The arrays that tell it from calls alike."""
+        names = () if self.alike is None else self.alike.names
+        return [self.denominator if name == DENOMINATOR else self.arguments[name] for name in names]
+
+    @property
+    def made(self) -> Call:
+        """Itself: an `Again` has yet to be made out."""
+        return self
+
+    @property
+    def empty(self) -> Call:
+        """The same without the arrays that tell it from calls alike."""
+        return self if self.alike is None else self.of(dict.fromkeys(self.alike.names))
+
+    def again(self, inputs: Sequence[Array]) -> Again:
+        """A call alike."""
+        return Again(self, inputs)
 
     @property
     def operands(self) -> dict[str, Any]:
@@ -106,20 +126,20 @@ class Call(NamedTuple):
 
     def finish(self, results: Any) -> Any:
         """What the caller gets from that."""
-        return self._named(self.ending.finish(self, results))
+        return self.named(self.ending.finish(self, results))
 
     def value(self) -> Any:
         """What the caller gets."""
-        return self._named(self._at_once(Call.valued))
+        return self.named(self._at_once(Call.valued))
 
     def _at_once(self, function: Callable[..., Any], *details: Any) -> Any:
-        return self.form.backend.at_once(function, numbered(self), *details)
+        return self.form.backend.at_once(function, likened(self), *details)
 
     def valued(self) -> Any:
         """The value, by-products in their order."""
         return self.ending.finish(self, self.results())
 
-    def _named(self, value: Any) -> Any:
+    def named(self, value: Any) -> Any:
         """By-products as a dict, which jax would hand back in another order."""
         return value if self.names is None else (value[0], dict(zip(self.names, value[1], strict=True)))
 
@@ -137,8 +157,8 @@ class Call(NamedTuple):
 
     def pullback(self) -> tuple[Any, Callable[[Any, tuple[str, ...]], tuple[Array, ...]]]:
         """What the caller gets, and a function that takes its cotangent to derivatives."""
-        call = numbered(self)
-        if call.number is None:
+        call = likened(self)
+        if call.alike is None:
             results = self.results()
             return self.finish(results), lambda cotangent, by: self.pull(lambda: results, cotangent, by)
         at_once = self.form.backend.at_once
@@ -153,7 +173,7 @@ class Call(NamedTuple):
     def seeded(self, *cotangents: Array) -> Call:
         """The call with cotangents as further arguments, for ``pulled``."""
         seeds = {f"{COTANGENT} {n}": x for n, x in enumerate(cotangents)}
-        return numbered(self.of(seeds)._replace(number=None))
+        return likened(self.of(seeds)._replace(alike=None))
 
     def pulled(self, by: tuple[str, ...]) -> tuple[Array, ...]:
         """Derivatives by arguments, where the cotangent, or each that there is, is one more of these."""
@@ -171,7 +191,7 @@ class Call(NamedTuple):
     def value_and_pull(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
         """What the caller gets, and its derivatives by arguments; from one look at the logits if possible."""
         value, found = self._at_once(Call.value_and_pulled, by)
-        return self._named(value), found
+        return self.named(value), found
 
     def value_and_pulled(self, by: tuple[str, ...]) -> tuple[Any, tuple[Array, ...]]:
         """Both."""
@@ -211,34 +231,77 @@ class Call(NamedTuple):
         return tuple(outward(x, self.given[name]) for name, x in zip(by, derivatives, strict=True))
 
 
-def rechecked(call: Call, in_bounds: bool) -> Call:  # noqa: FBT001 - the one thing that was found
-    """A call like an earlier one, with what was found of its own labels, which is the last of what is static."""
-    *static, (name, before) = call.static
-    return call if in_bounds == before else call._replace(static=(*static, (name, in_bounds)), number=None)
-
-
 # -- calls alike ------------------------------------------------------------------------------------------------------
 
 
-_NUMBERS: dict[Any, int] = {}
-_COUNTED = count()
+class Alike:
+    """Calls that differ in nothing but entries of arrays; equal to itself alone."""
+
+    __slots__ = ("asked", "names", "programs")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """``names`` are those of the arrays."""
+        self.names = tuple(names)
+        self.programs: dict[tuple[Any, ...], Callable[..., Any]] = {}  # of the arrays, written down by a backend
+        self.asked: Counter[tuple[Any, ...]] = Counter()  # how often, for those that are not written down
 
 
-def numbered(call: Call) -> Call:
-    """The call with the number of all that differ in nothing but entries of arrays, where that is of use."""
-    form, arguments, given, denominator, *how, number = call
-    if number is not None or not form.backend.replays(call):
+class Again:
+    """A call like an earlier, ``empty`` one, of other arrays. It is made out only where no program does it."""
+
+    __slots__ = ("empty", "inputs")
+
+    def __init__(self, empty: Call, inputs: Sequence[Array]) -> None:
+        self.empty, self.inputs = empty, inputs
+
+    @property
+    def alike(self) -> Alike | None:
+        """What it shares with the earlier one."""
+        return self.empty.alike
+
+    @property
+    def made(self) -> Call:
+        """The call itself."""
+        names = self.empty.alike.names if self.empty.alike is not None else ()
+        return self.empty.of(dict(zip(names, self.inputs, strict=True)))
+
+    def __getattr__(self, name: str) -> Any:
+        """All else."""
+        return getattr(self.made, name)
+
+    value, gradient, value_and_pull = Call.value, Call.gradient, Call.value_and_pull
+
+    def _at_once(self, function: Callable[..., Any], *details: Any) -> Any:
+        return self.empty.form.backend.at_once(function, self, *details)
+
+    def named(self, value: Any) -> Any:
+        """By-products by name."""
+        return value if self.empty.names is None else self.empty.named(value)
+
+
+_ALIKE: dict[Any, Alike] = {}
+_REMEMBERED: dict[Any, Call] = {}
+
+
+def _kept(known: dict[Any, T], key: Any, found: T) -> T:
+    """What was found, known from now on; so much of it is and no more."""
+    if len(known) >= _MOST:
+        known.clear()
+    known[key] = found
+    return found
+
+
+def likened(call: Call) -> Call:
+    """The call with what it shares with all calls alike, where that is of use."""
+    if call.alike is not None or not call.form.backend.replays(call):
         return call
+    form, arguments, given, denominator, *how, _ = call
     traits = [_trait(form.backend, x) for x in (*arguments.values(), *given.values(), denominator)]
     if None in traits:
         return call
     key = form, tuple(arguments), tuple(given), *traits, *how
-    number = _NUMBERS.get(key)
-    if number is None:
-        if len(_NUMBERS) >= _MOST:
-            _NUMBERS.clear()
-        number = _NUMBERS[key] = next(_COUNTED)
-    return call._replace(number=number)
+    alike = _ALIKE.get(key) or _kept(_ALIKE, key, Alike(call.arrays(form.backend.kinds)))
+    return call._replace(alike=alike)
 
 
 def _trait(backend: Backend, x: Any) -> Any:
@@ -249,38 +312,47 @@ def _trait(backend: Backend, x: Any) -> Any:
 
 
 def remembered(
-    *names: str, checked: Callable[[Call], Call] = lambda call: call
+    *names: str, checked: Callable[[Call, dict[str, Array]], Call] | None = None
 ) -> Callable[[Callable[..., Call]], Callable[..., Call]]:
     """Check a call once: what is found serves for arrays of the same traits, under the same options.
 
     ``names`` are the arrays, given in this order or by name; ``checked`` is what has to be done for their entries each
-    time. Options that are arrays are not remembered, nor are arrays that a call makes others of.
+    time, which may make another call of the earlier one. Options that are arrays are not remembered, nor are arrays
+    that a call makes others of.
     """
 
     def deciding(make: Callable[..., Call]) -> Callable[..., Call]:
-        known: dict[Any, Call] = {}
-
         @wraps(make)
-        def call(*arrays: Array, **options: Any) -> Call:
+        def call(*arrays: Array, **options: Any) -> Any:
             arrays = arrays or tuple(options.pop(name) for name in names)
-            key = _traits(arrays, options)
-            if key is None:  # a compiler is not to look at what others left
+            traits = _traits(arrays, options)
+            if traits is None:  # a compiler is not to look at what others left
                 return make(*arrays, **options)
-            if key in known:
-                return checked(known[key].of(dict(zip(names, arrays, strict=True))))
-            made = numbered(make(*arrays, **options))
+            key = make, *traits
+            earlier = _REMEMBERED.get(key)
+            if earlier is not None:
+                if checked is not None:
+                    earlier = checked(earlier, dict(zip(names, arrays, strict=True)))
+                if earlier.alike is not None and earlier.alike.names == names:
+                    return Again(earlier, arrays)
+                return earlier.of(dict(zip(names, arrays, strict=True)))
+            made = likened(make(*arrays, **options))
             empty = made.of(dict.fromkeys(names))
             others = (*empty.arguments.values(), *empty.given.values(), empty.denominator)
             same = all(made.arguments[name] is x for name, x in zip(names, arrays, strict=True))
             if same and _PLAIN.issuperset(map(type, others)):
-                if len(known) >= _MOST:
-                    known.clear()
-                known[key] = empty
+                _kept(_REMEMBERED, key, empty)
             return made
 
         return call
 
     return deciding
+
+
+def rechecked(earlier: Call, in_bounds: bool) -> Call:  # noqa: FBT001 - the one thing that was found
+    """The earlier call, with what was found of other labels, which is the last of what is static."""
+    *static, (name, before) = earlier.static
+    return earlier if in_bounds == before else earlier._replace(static=(*static, (name, in_bounds)), alike=None)
 
 
 def _traits(arrays: tuple[Array, ...], options: Mapping[str, Any]) -> tuple[Any, ...] | None:

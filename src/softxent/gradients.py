@@ -47,6 +47,7 @@ _CALLS = (
     | sparse.CALLS
     | targets.CALLS
 )
+_SIGNATURES = {f: inspect.signature(f) for f in _CALLS}
 
 
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., tuple[Any, Any]]:
@@ -375,7 +376,7 @@ class _Function:
                 "differentiate its gradient by the library's own means, for example torch.func.jvp or jax.jvp"
             )
             raise TypeError(msg)
-        signature = inspect.signature(f)
+        signature = _SIGNATURES[f]
         sources = set().union(*formula.COTANGENTS.values())
         names = tuple(name for name in signature.parameters if name in sources)
         free = _positional(signature)[len(args) :]

@@ -291,14 +291,13 @@ def binary_kind(form: Layout, labels: Any, ignore_index: Any, name: str = "logit
     return kind
 
 
-def rechecked_range(call: Call) -> Call:
+def rechecked_range(earlier: Call, given: Arguments) -> Call:
     """A call of a loss like an earlier one, with its class indices looked at."""
-    static, labels = dict(call.static), call.given["labels"]
-    hard = static["hard"]
-    if static["in_bounds"] and _are_classes(call.form, backend_of(labels) or call.form.backend, labels):
-        return call  # they could be looked at then
-    in_bounds = hard and check_range(call.form, labels, dict(call.arguments), {}, check=None)
-    return rechecked(call, in_bounds)
+    static, labels = dict(earlier.static), given["labels"]
+    if static["in_bounds"] and _are_classes(earlier.form, backend_of(labels) or earlier.form.backend, labels):
+        return earlier  # they could be looked at then
+    arguments = {**earlier.arguments, **given}
+    return rechecked(earlier, static["hard"] and check_range(earlier.form, labels, arguments, {}, check=None))
 
 
 def check_binary(form: Layout, given: Any, arguments: Arguments, ways: Ways, *, check: bool | None) -> bool:

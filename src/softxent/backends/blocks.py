@@ -83,7 +83,7 @@ class Backend(generic.Backend):
         ops = self.of_one_block(None)
         cut, blocks = ops.blocks(operands, axis)
         if not blocks:
-            return ops.evaluate(function, operands, axis=axis, **static)
+            return self.in_rows(ops.evaluate(function, operands, axis=axis, **static))
         several = False
 
         def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -110,7 +110,7 @@ class Backend(generic.Backend):
         ops = self.of_one_block(None)
         cut, blocks = ops.blocks(operands, axis)
         if not blocks:
-            return ops.derived(function, operands, by=by, axis=axis, **static)
+            return self.in_rows(ops.derived(function, operands, by=by, axis=axis, **static))
         shared, known = set(), {}
         for n, x in enumerate((operands[name] for name in by), start=-len(by)):
             if x.ndim == 0 or x.shape[cut] == 1:
@@ -212,6 +212,10 @@ class Backend(generic.Backend):
         ops.__dict__.update(self.__dict__, private=True, room=room)
         return ops
 
+    def in_rows(self, found: Any) -> Any:
+        """Results with memory in the order of their axes, which blocks put together have by themselves."""
+        return tuple(map(self.in_order, found)) if isinstance(found, tuple) else self.in_order(found)
+
     def fill(self, whole: Array, part: Array) -> None:
         """Copy."""
         whole[...] = part
@@ -245,7 +249,7 @@ class Backend(generic.Backend):
     def place(self, operands: Mapping[str, Any], axis: int) -> int | None:
         """First where they are so few, and the rows so many, that moving the classes pays."""
         logits = next(iter(operands.values()))
-        if 0 < logits.shape[axis] <= self.few and prod(logits.shape) >= self.worth_moving and self.private:
+        if 1 < logits.shape[axis] <= self.few and prod(logits.shape) >= self.worth_moving and self.private:
             return 0
         return super().place(operands, axis)
 

@@ -47,6 +47,7 @@ class Backend:
     """An array namespace, and the primitives that formulas use beside it."""
 
     name = "array"
+    kinds: type | tuple[type, ...] = ()  # what its arrays are instances of
     adopts_numpy = False
     plain_sums = True  # unless the last axis is contiguous, for all that is known
     # Bytes of linear logits at a time, measured on two cores at 2048 rows, 256 features and 16384 classes: a product of
@@ -210,7 +211,7 @@ class Backend:
     # -- formulas -----------------------------------------------------------------------------------------------------
 
     def replays(self, call: Any) -> bool:  # noqa: ARG002 - those do that have programs
-        """Whether a call is done as others alike were, which have a number for that."""
+        """Whether a call is done as others alike were."""
         return False
 
     def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import inf, prod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat.numpy as namespace
 import numpy as np
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Array = Any
 
+_quiet = np.errstate(all="ignore")
 _PIECE = 2**16  # entries that the cache holds the right way round and the other
-_MOST = 1024  # programs of small calls that are kept
 _COLUMNS = 4  # so few are faster copied one by one
 
 
@@ -26,9 +26,8 @@ class Backend(blocks.Backend):
     """NumPy arrays."""
 
     name = "numpy"
-    kinds = np.ndarray, np.generic  # what its arrays are instances of
+    kinds = np.ndarray, np.generic
     small = 2**14  # logits up to which finding out what to do takes a good part of a call
-    programs: ClassVar[dict[Any, Callable[..., Any] | str]] = {}
 
     _found: tuple[Array, Array, Array] | None = None  # in a block: where the largest was last looked for, and found; it
     _last: tuple[Array, Any, Array] | None = None  # in a block: the index last asked for, in what, and its positions
@@ -66,22 +65,39 @@ class Backend(blocks.Backend):
 
     # -- primitives of formulas ---------------------------------------------------------------------------------------
 
+    # np.sum, np.max and np.copy with less ado.
+    added: Any = staticmethod(np.add.reduce)
+    largest: Any = staticmethod(np.maximum.reduce)
+    copied: Any = staticmethod(np.array)
+
     def sum(self, x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
         """Along the first axis, where NumPy adds one by one, by halves."""
-        if axis == 0 and keepdims and x.ndim > 1 and len(x) > generic.FEW:
-            half = len(x) // 2
+        if axis == 0 and keepdims and x.ndim > 1 and x.shape[0] > generic.FEW:
+            half = x.shape[0] // 2
             return self.sum(x[:half], axis=0, keepdims=True) + self.sum(x[half:], axis=0, keepdims=True)
-        add: Any = np.add.reduce if x.dtype.kind == "f" else np.sum  # the same with less ado
-        return add(x, axis=axis, keepdims=keepdims)
+        return self.added(x, axis=axis, keepdims=keepdims)
 
     def max(self, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
-        """The same with less ado."""
-        reduce: Any = np.maximum.reduce
-        return reduce(x, axis=axis, keepdims=keepdims)
+        """Not row by row, where these are short and many."""
+        return self.largest(self.in_columns(x, axis), axis=axis, keepdims=keepdims)
+
+    def in_columns(self, x: Array, axis: int | None) -> Array:
+        """The same array, with memory in the order of columns where it has many short rows along the axis."""
+        rows = axis is not None and x.flags.c_contiguous and axis % x.ndim == x.ndim - 1
+        return self.copied(x, order="F") if rows and 0 < x.shape[-1] <= self.few <= x.size // x.shape[-1] else x
 
     def expand_dims(self, x: Array, *, axis: int) -> Array:
         """By an index, which takes a third of the time."""
         return x[(slice(None),) * (axis % (x.ndim + 1)) + (None,)]
+
+    def moveaxis(self, x: Array, source: int, destination: int) -> Array:
+        """The same with less ado."""
+        source, destination = source % x.ndim, destination % x.ndim
+        if source == destination:
+            return x
+        order = [d for d in range(x.ndim) if d != source]
+        order.insert(destination, source)
+        return x.transpose(order)
 
     def argmax(self, x: Array, *, axis: int, keepdims: bool = False) -> Array:
         """The library's own, but along the first of several axes, where that is slow."""
@@ -160,32 +176,32 @@ class Backend(blocks.Backend):
 
     def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
         """A small call by the program that was made of one alike."""
-        if call.number is None or not self.replays(call):
+        if call.alike is None:
             return function(call, *details)
-        return self.quietly(self.program(function, call, *details), *call.arrays(self.kinds).values())
+        program = call.alike.programs.get((function, *details)) or self.program(function, call, *details)
+        return program(*call.inputs)
 
     def program(
         self, function: Callable[..., Any], call: Any, *details: Any, lent: Callable[[Any], Any] | None = None
     ) -> Callable[..., Any]:
-        """What a function makes of the arrays of a call that has a number, written down the second time.
+        """What a function makes of the arrays of a call, and of all alike: written down the second time it is asked.
 
         A call of another library is ``lent`` for that, which makes one of NumPy of it.
         """
-        key = function, call.number, details
-        known = self.programs.get(key)
-        if callable(known):
-            return known
-        if len(self.programs) >= _MOST:
-            self.programs.clear()
-        call = call if lent is None else lent(call)
-        found = self.quietly(recording.program, self, function, call, *details) if known == "seen" else None
-        self.programs[key] = found or ("seen" if known is None else "unrecordable")
-        return found or (lambda *_: function(call, *details))
+        alike, key = call.alike, (function, *details)
+        if key in alike.programs:
+            return alike.programs[key]
+        call = call.made if lent is None else lent(call.made)
+        found = self.quietly(recording.program, self, function, call, *details) if alike.asked[key] == 1 else None
+        if found is None:
+            alike.asked[key] += 1
+            return lambda *_: function(call, *details)
+        alike.programs[key] = _quiet(found)
+        return alike.programs[key]
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call with NumPy's floating-point errors off, whatever the caller has set."""
-        with np.errstate(all="ignore"):
-            return function(*arguments, **keywords)
+        return _quiet(function)(*arguments, **keywords)
 
     def sums_plainly(self, x: Array, axis: int) -> bool:
         """NumPy sums pairwise along contiguous memory only."""
@@ -199,6 +215,8 @@ class Backend(blocks.Backend):
         """A copy only if need be."""
         if x.flags.c_contiguous:
             return x
+        if x.size <= self.small:
+            return x.copy()
         ordered = np.empty(x.shape, dtype=x.dtype)
         self.fill(ordered, x)
         return ordered

@@ -12,7 +12,7 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from softxent.backends import generic
+from softxent.backends import blocks, generic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Array = Any
 
 _REMEMBERING = {"argmax", "put_along_axis", "segment_max", "segment_sum", "take_along_axis"}  # between one and the next
+_COMPOSED = {"in_columns", "max", "sum"}  # of other primitives, which are noted instead
 _READING = {"bounds", "over_rows", "read"}
+_WORTH_MOVING = 2**11  # entries from which on, in a program, few classes are moved to be the first axis
 
 
 class _UnrecordableError(AttributeError):
@@ -38,7 +40,7 @@ class Recorded:
 
     def __getattr__(self, name: str) -> Any:
         """What does not depend on entries."""
-        if name not in {"shape", "dtype", "ndim"}:
+        if name not in {"shape", "dtype", "ndim", "size", "flags"}:
             raise _UnrecordableError(name)
         return getattr(self.real, name)
 
@@ -74,12 +76,15 @@ class Recorder:
     def __init__(self, backend: Any) -> None:
         self.backend = backend
         self.ops = backend.of_one_block(None)
+        self.ops.worth_moving = _WORTH_MOVING
         # Each with the names of the arrays that it takes, and of the one that it makes anew.
         self.lines: list[tuple[str, set[str], str]] = []
         self.constants: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         """A primitive, or whatever it is."""
+        if name in _COMPOSED:
+            return partial(getattr(type(self.ops), name), self)
         found = getattr(self.ops, name)
         if not callable(found) or isinstance(found, type):
             return found
@@ -90,7 +95,11 @@ class Recorder:
     # -- how formulas are run: as everywhere, but that this is the backend --------------------------------------------
 
     run, pull, visit = generic.Backend.run, generic.Backend.pull, generic.Backend.visit
-    derived, evaluate = generic.Backend.derived, generic.Backend.evaluate
+    derived = generic.Backend.derived
+
+    def evaluate(self, *arguments: Any, **keywords: Any) -> Any:
+        """With memory in order."""
+        return blocks.Backend.in_rows(self, generic.Backend.evaluate(self, *arguments, **keywords))  # type: ignore[arg-type] # as above
 
     def minus(self, x: Recorded, y: Recorded) -> Any:
         """A difference."""

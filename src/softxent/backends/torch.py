@@ -42,6 +42,7 @@ class Backend(blocks.Backend):
     """PyTorch tensors, eager, compiled or inside torch.func."""
 
     name = "torch"
+    kinds = torch.Tensor
     lends = True  # small calls, to NumPy
     plain_sums = False
     entries = 2**21  # torch's own threads want work to share
@@ -190,7 +191,10 @@ class Backend(blocks.Backend):
         """In one look, unless the tensor is fake or batched by vmap, or a graph is being traced."""
         if torch.compiler.is_compiling() or integers.numel() == 0:
             return None
+        small = _numpy is not None and type(integers) is torch.Tensor and integers.numel() <= self.small
         try:
+            if small and not _is_watched() and not _is_transformed(integers):
+                return _numpy.bounds(integers.numpy(force=True))  # in half the time
             low, high = torch.aminmax(self.comparable(integers))
             return int(low), int(high)
         except RuntimeError:
@@ -209,26 +213,28 @@ class Backend(blocks.Backend):
         logits = call.arguments[call.like]
         if logits.numel() > self.small or logits.device.type != "cpu" or getattr(call.formula.value, "loops", False):
             return False
-        dtypes = {x.dtype for x in call.arrays(torch.Tensor).values()}
+        dtypes = {x.dtype for x in call.arrays(self.kinds).values()}
         dtypes |= {x for x in (*dict(call.static).values(), *call.ending) if isinstance(x, torch.dtype)}
         return dtypes <= _IN_NUMPY.keys()
 
     def at_once(self, function: Callable[..., Any], call: Any, *details: Any) -> Any:
         """A small call by a program of NumPy's, unless somebody looks on."""
-        if call.number is None or not self.lends or _numpy is None:
-            return function(call, *details)
-        tensors = call.arrays(torch.Tensor)
-        if tensors[call.like].numel() > self.small or _is_watched() or _is_transformed(*tensors.values()):
-            return function(call, *details)
-        wanted = torch.is_grad_enabled() and tuple([name for name, x in tensors.items() if x.requires_grad])
-        if not wanted:
-            return _replayed(_numpy.program(function, call, *details, lent=_call_lent), tensors.values())
-        known = set().union(*call.formula.COTANGENTS.values()) & set(call.given)
-        if details or not call.ending.is_one_array or not set(wanted) <= known:
-            return function(call, *details)
-        return _SmallRule.apply(
-            call.of(dict.fromkeys(tensors)), wanted, tuple(tensors), *[_kept(x) for x in tensors.values()]
+        alike = call.alike
+        if alike is None or not self.lends:
+            return function(call.made, *details)
+        tensors = call.inputs
+        if _is_watched() or _is_transformed(*tensors):
+            return function(call.made, *details)
+        wanted = torch.is_grad_enabled() and tuple(
+            [name for name, x in zip(alike.names, tensors, strict=True) if x.requires_grad]
         )
+        if not wanted:
+            return _replayed(_numpy.program(function, call, *details, lent=_call_lent), tensors)
+        empty = call.empty
+        known = set().union(*empty.formula.COTANGENTS.values()) & set(empty.given)
+        if details or not empty.ending.is_one_array or not set(wanted) <= known:
+            return function(call.made, *details)
+        return _SmallRule.apply(empty, wanted, alike.names, *map(_kept, tensors))
 
     def run(
         self,
@@ -287,7 +293,7 @@ def _call_lent(call: Any) -> Any:
 
 def _replayed(program: Callable[..., Any], tensors: Iterable[Array]) -> Any:
     """What a program of NumPy's makes of tensors."""
-    return _returned(_numpy.quietly(program, *(x.numpy(force=True) for x in tensors)))
+    return _returned(program(*[x.numpy(force=True) for x in tensors]))
 
 
 def _returned(found: Any) -> Any:
@@ -488,12 +494,12 @@ class _SmallRule(torch.autograd.Function):
         """The value."""
         ctx.call, ctx.by, ctx.names = call, by, names
         ctx.save_for_backward(*tensors)
-        given = call.of(dict(zip(names, tensors, strict=True)))
+        at_once, again = call.form.backend.at_once, call.again(tensors)
         if call.ending.is_one_value:
-            value, ctx.made = given.form.backend.at_once(type(call).value_and_pulled, given, by)
+            value, ctx.made = at_once(type(call).value_and_pulled, again, by)
             return value
         ctx.made = None
-        return given.form.backend.at_once(type(call).valued, given)
+        return at_once(type(call).valued, again)
 
     @staticmethod
     def backward(ctx: Any, g: Array) -> tuple[Array | None, ...]:
@@ -503,7 +509,7 @@ class _SmallRule(torch.autograd.Function):
         if made is not None and not torch.is_grad_enabled() and not _is_transformed(g) and float(g) == 1:
             found = made
         else:
-            call = ctx.call.of(dict(zip(ctx.names, tensors, strict=True))).seeded(g)
+            call = ctx.call.again(tensors).made.seeded(g)
             found = call.form.backend.at_once(type(call).pulled, call, ctx.by)
         derivatives = dict(zip(ctx.by, found, strict=True))
         return None, None, None, *(derivatives.get(name) for name in ctx.names)
