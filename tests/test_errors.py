@@ -1101,6 +1101,9 @@ def test_no_classes(backend: Backend) -> None:
     assert backend.numpy(one_hot(inputs.ints([0, 7]), 0)).shape == (2, 0)
     np.testing.assert_array_equal(backend.numpy(logsumexp(none)), [-np.inf, -np.inf])
     np.testing.assert_array_equal(backend.numpy(cross_entropy(none, inputs.ints([0, 7]), reduction="none")), [0, 0])
+    loss, slope = softxent.value_and_grad(cross_entropy)(none, inputs.ints([0, 7]), weight=inputs.floats([]))
+    assert float(backend.numpy(loss)) == 0
+    assert backend.numpy(slope).shape == (2, 0)
 
 
 def test_numbers_that_are_allowed(backend: Backend) -> None:

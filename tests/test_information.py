@@ -130,6 +130,17 @@ def test_tiny_ratios(backend: Backend) -> None:
 
 
 @pytest.mark.backends("autodiff")
+def test_derivatives_below_zero_by_automatic_differentiation(backend: Backend) -> None:
+    """By y the slope is a ratio there too, where the value is NaN."""
+    x, y = backend.array(single([1, -2, 0])), backend.array(single([-4, -0.5, -1]))
+    for function, other in ((xlogy, y), (xlog1py, y - 1)):
+        expected = backend.call(grad(function, "y"), x, other)
+        assert_near(backend.numpy(expected), single([-0.25, 4, 0]))
+        found = gradients(backend, function, x, other)[1]
+        np.testing.assert_allclose(found, backend.numpy(expected), rtol=1e-6)
+
+
+@pytest.mark.backends("autodiff")
 def test_xlogy_of_one_argument_at_zero(backend: Backend) -> None:
     """D z log z at 0 is NaN in libraries where x / y is 0 / 0 there."""
     (found,) = gradients(backend, lambda z: xlogy(z, z), backend.array(single([0, 1, 2])))

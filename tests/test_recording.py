@@ -83,6 +83,30 @@ def test_every_function_is_written_down(backend: Backend, name: str, alike: dict
     assert {program.__name__ for program in programs} == {"program"}
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        RNG.normal(size=(300, 8)),
+        RNG.normal(size=(100, 30)).astype("float32"),
+        RNG.normal(size=(2_100, 3)),
+        RNG.normal(size=(10, 7, 40)).swapaxes(0, 2),
+        RNG.normal(size=(4, 2_000)).T,
+        RNG.normal(size=(33, 40)),
+    ],
+    ids=lambda x: f"{x.shape}",
+)
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_the_first_call_has_the_same_bits(x: Array, axis: int, alike: dict[Any, Any]) -> None:
+    """Also where classes are moved; and programs have no line for every class."""
+    labels = np.zeros(np.delete(x.shape, axis), dtype=np.int64)
+    for call in (lambda: softmax(x, axis=axis), lambda: value_and_grad(cross_entropy)(x, labels, axis=axis)):
+        first, *others = thrice(call)
+        assert others == [first] * 2 == [plainly(call)] * 2
+    programs = [program.__wrapped__ for one in alike.values() for program in one.programs.values()]
+    assert len(programs) == 2
+    assert all(len(program.__code__.co_code) < 5_000 for program in programs)
+
+
 def entries(shape: tuple[int, ...], dtype: str) -> Array:
     """Numbers, with special ones and ties among them."""
     x = np.round(RNG.normal(scale=4, size=shape), 1)
@@ -204,9 +228,8 @@ def test_there_are_so_many_and_no_more(alike: dict[Any, Any], monkeypatch: pytes
         assert len(calls._REMEMBERED) <= 5
 
 
-@pytest.mark.usefixtures("alike")
-def test_calls_of_many_threads_at_once() -> None:
-    """All of which find that nothing is written down yet."""
+def test_calls_of_many_threads_at_once(alike: dict[Any, Any]) -> None:
+    """All of which find that nothing is written down yet; then it is."""
     x, labels = RNG.normal(size=(6, 5)), RNG.integers(0, 5, size=6)
     call = partial(value_and_grad(cross_entropy), x, labels)
     expected = plainly(call)
@@ -217,6 +240,7 @@ def test_calls_of_many_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert found == [expected] * 160
+    assert [one.programs.keys() for one in alike.values()] == [one.recordable.keys() for one in alike.values()]
 
 
 # -- what is not written down -----------------------------------------------------------------------------------------
@@ -308,6 +332,25 @@ def test_torch_has_the_bits_of_numpy(backend: Backend, name: str) -> None:
             (found,) = torch.autograd.grad(value, leaf, torch.full_like(value, g), retain_graph=True)
             slope = found / g if slope is None else slope
             torch.testing.assert_close(found / g, slope, rtol=1e-6, atol=1e-30, equal_nan=True)
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize("lends", [True, False])
+@pytest.mark.parametrize("name", sorted(set(EVERY) - LINEAR - {"one_hot"}))
+def test_torch_takes_several_cotangents_at_once(
+    backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch, *, lends: bool
+) -> None:
+    """The vmap of is_grads_batched, which knows fewer operations than torch.func's; loops are beyond it."""
+    monkeypatch.setattr("softxent.backends.torch.Backend.lends", lends)
+    torch = backend.xp
+    function, arrays = EVERY[name]
+    x, *others = (backend.array(one) for one in arrays)
+    leaf = x.clone().requires_grad_()
+    value = function(leaf, *others)
+    g = torch.stack([torch.ones_like(value), torch.full_like(value, -2.0)])
+    (found,) = torch.autograd.grad(value, leaf, g, is_grads_batched=True, retain_graph=True)
+    expected = torch.stack([torch.autograd.grad(value, leaf, one, retain_graph=True)[0] for one in g])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.backends("torch")

@@ -7,7 +7,6 @@ formula's own pullback takes it to the operands, and each derivative leaves in t
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -237,22 +236,23 @@ class Call(NamedTuple):
 class Alike:
     """Calls that differ in nothing but entries of arrays; equal to itself alone."""
 
-    __slots__ = ("asked", "names", "programs")
+    __slots__ = ("names", "programs", "recordable")
 
     def __init__(self, names: Iterable[str]) -> None:
         """``names`` are those of the arrays."""
         self.names = tuple(names)
         self.programs: dict[tuple[Any, ...], Callable[..., Any]] = {}  # of the arrays, written down by a backend
-        self.asked: Counter[tuple[Any, ...]] = Counter()  # how often, for those that are not written down
+        self.recordable: dict[tuple[Any, ...], bool] = {}  # whether what has been asked for once may be written down
 
 
 class Again:
     """A call like an earlier, ``empty`` one, of other arrays. It is made out only where no program does it."""
 
-    __slots__ = ("empty", "inputs")
+    __slots__ = ("_made", "empty", "inputs")
 
     def __init__(self, empty: Call, inputs: Sequence[Array]) -> None:
         self.empty, self.inputs = empty, inputs
+        self._made: Call | None = None
 
     @property
     def alike(self) -> Alike | None:
@@ -262,8 +262,10 @@ class Again:
     @property
     def made(self) -> Call:
         """The call itself."""
-        names = self.empty.alike.names if self.empty.alike is not None else ()
-        return self.empty.of(dict(zip(names, self.inputs, strict=True)))
+        if self._made is None:
+            names = self.empty.alike.names if self.empty.alike is not None else ()
+            self._made = self.empty.of(dict(zip(names, self.inputs, strict=True)))
+        return self._made
 
     def __getattr__(self, name: str) -> Any:
         """All else."""
@@ -368,4 +370,4 @@ def _traits(arrays: tuple[Array, ...], options: Mapping[str, Any]) -> tuple[Any,
         return None
     values = tuple(options.values())
     kinds = tuple(map(type, values))
-    return (*traits, values, kinds) if _PLAIN.issuperset(kinds) else None
+    return (*traits, tuple(options), values, kinds) if _PLAIN.issuperset(kinds) else None

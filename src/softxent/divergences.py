@@ -1017,7 +1017,7 @@ def _scaled(measure: str, p_logits: Any, q_logits: Any, *, scale_by_t2: Any, **o
 
 
 def power_of_temperature(scale_by_t2: Any, temperature: Any) -> int:
-    """What the measure is scaled by: a number, since calls with a bool are not remembered."""
+    """The power of the temperature that the measure is scaled by."""
     if flag("scale_by_t2", scale_by_t2) and temperature is None:
         msg = "scale_by_t2 must come with temperature, got none; pass both"
         raise ValueError(msg)

@@ -28,7 +28,7 @@ class Backend(generic.Backend):
 
     entries = 2**18  # of the logits, in a block: 1 MiB of float32
     few = 32  # classes up to which a block is laid out with the classes first, so that operations run along the rows
-    worth_moving = 2**13  # entries from which on that pays
+    worth_moving = 2**11  # entries from which on that pays
 
     # What the primitives of one block know.
     private = False  # whether nobody else sees its arrays: no trace, no graph

@@ -72,10 +72,16 @@ class Backend(blocks.Backend):
 
     def sum(self, x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
         """Along the first axis, where NumPy adds one by one, by halves."""
-        if axis == 0 and keepdims and x.ndim > 1 and x.shape[0] > generic.FEW:
-            half = x.shape[0] // 2
-            return self.sum(x[:half], axis=0, keepdims=True) + self.sum(x[half:], axis=0, keepdims=True)
+        if axis == 0 and keepdims and x.ndim > 1 and self.sums_plainly(x, 0):
+            return self.by_halves(x)
         return self.added(x, axis=axis, keepdims=keepdims)
+
+    def by_halves(self, x: Array) -> Array:
+        """The sum along the first axis."""
+        if len(x) <= generic.FEW:
+            return self.added(x, axis=0, keepdims=True)
+        half = len(x) // 2
+        return self.by_halves(x[:half]) + self.by_halves(x[half:])
 
     def max(self, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
         """Not row by row, where these are short and many."""
@@ -192,9 +198,10 @@ class Backend(blocks.Backend):
         if key in alike.programs:
             return alike.programs[key]
         call = call.made if lent is None else lent(call.made)
-        found = self.quietly(recording.program, self, function, call, *details) if alike.asked[key] == 1 else None
+        again = alike.recordable.get(key)
+        found = self.quietly(recording.program, self, function, call, *details) if again else None
         if found is None:
-            alike.asked[key] += 1
+            alike.recordable[key] = again is None
             return lambda *_: function(call, *details)
         alike.programs[key] = _quiet(found)
         return alike.programs[key]

@@ -22,7 +22,6 @@ Array = Any
 _REMEMBERING = {"argmax", "put_along_axis", "segment_max", "segment_sum", "take_along_axis"}  # between one and the next
 _COMPOSED = {"in_columns", "max", "sum"}  # of other primitives, which are noted instead
 _READING = {"bounds", "over_rows", "read"}
-_WORTH_MOVING = 2**11  # entries from which on, in a program, few classes are moved to be the first axis
 
 
 class _UnrecordableError(AttributeError):
@@ -76,7 +75,6 @@ class Recorder:
     def __init__(self, backend: Any) -> None:
         self.backend = backend
         self.ops = backend.of_one_block(None)
-        self.ops.worth_moving = _WORTH_MOVING
         # Each with the names of the arrays that it takes, and of the one that it makes anew.
         self.lines: list[tuple[str, set[str], str]] = []
         self.constants: dict[str, Any] = {}

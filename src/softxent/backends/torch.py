@@ -78,12 +78,16 @@ class Backend(blocks.Backend):
         scatter = torch.scatter if recorded else torch.Tensor.scatter_
         return scatter(x, axis, index.to(torch.int64), value)
 
+    def concat(self, arrays: list[Array], *, axis: int) -> Array:
+        """By cat, which the vmap of is_grads_batched knows by no other name."""
+        return torch.cat(arrays, dim=axis)
+
     def segment_sum(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
         """In parts, since each is added to one by one."""
         parts, at = self.places(index, x.shape[axis], count)
         shape = (*x.shape[:axis], count * parts, *x.shape[axis + 1 :])
         found = x.new_zeros(shape).index_add(axis, at.to(torch.int64), x)
-        return found.unflatten(axis, (count, parts)).sum(dim=axis + 1)
+        return found.reshape((*shape[:axis], count, parts, *shape[axis + 1 :])).sum(dim=axis + 1)
 
     def segment_max(self, x: Array, index: Array, count: int, *, axis: int) -> Array:
         """By scatter."""

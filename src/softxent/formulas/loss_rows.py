@@ -174,6 +174,8 @@ def masses(
     """What each row counts for in a mean: that depends on no logit, and can be had before any is looked at."""
     present = present_rows(ops, labels, where, ignore_index, hard=hard, axis=axis)
     one = ops.full_like(labels if hard else present, 1.0, dtype=dtype)
+    if size == 0:  # no class to be of
+        return ops.zeros_like(one)
     share: Any = None
     if weight is not None and mass != "count":
         if hard:
