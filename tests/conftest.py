@@ -12,6 +12,7 @@ takes no `backend`, what libraries that differentiate alone have, and what the m
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,6 +151,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = {*items} - {*gone}
         items[:] = [item for item in items if item in kept]
         config.hook.pytest_deselected(items=gone)
+
+
+def pytest_sessionfinish() -> None:
+    """Have each worker save its coverage: a slow one may be killed before it does so by itself."""
+    coverage = sys.modules.get("coverage")
+    current = coverage.Coverage.current() if coverage is not None else None
+    if current is not None:
+        current.save()
 
 
 @pytest.fixture
