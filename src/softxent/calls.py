@@ -285,7 +285,7 @@ _ALIKE: dict[Any, Alike] = {}
 _REMEMBERED: dict[Any, Call] = {}
 
 
-def _kept(known: dict[Any, T], key: Any, found: T) -> T:
+def _entered(known: dict[Any, T], key: Any, found: T) -> T:
     """What was found, known from now on; so much of it is and no more."""
     if len(known) >= _MOST:
         known.clear()
@@ -302,7 +302,7 @@ def likened(call: Call) -> Call:
     if None in traits:
         return call
     key = form, tuple(arguments), tuple(given), *traits, *how
-    alike = _ALIKE.get(key) or _kept(_ALIKE, key, Alike(call.arrays(form.backend.kinds)))
+    alike = _ALIKE.get(key) or _entered(_ALIKE, key, Alike(call.arrays(form.backend.kinds)))
     return call._replace(alike=alike)
 
 
@@ -343,7 +343,7 @@ def remembered(
             others = (*empty.arguments.values(), *empty.given.values(), empty.denominator)
             same = all(made.arguments[name] is x for name, x in zip(names, arrays, strict=True))
             if same and _PLAIN.issuperset(map(type, others)):
-                _kept(_REMEMBERED, key, empty)
+                _entered(_REMEMBERED, key, empty)
             return made
 
         return call

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 Array = Any
 
-_quiet = np.errstate(all="ignore")
 _PIECE = 2**16  # entries that the cache holds the right way round and the other
 _COLUMNS = 4  # so few are faster copied one by one
 
@@ -72,12 +71,12 @@ class Backend(blocks.Backend):
 
     def sum(self, x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
         """Along the first axis, where NumPy adds one by one, by halves."""
-        if axis == 0 and keepdims and x.ndim > 1 and x.shape[0] > generic.FEW:
+        if axis == 0 and keepdims and x.ndim > 1:
             return self.by_halves(x)
         return self.added(x, axis=axis, keepdims=keepdims)
 
     def by_halves(self, x: Array) -> Array:
-        """The sum along the first axis."""
+        """The sum along the first axis; of few as it is."""
         if len(x) <= generic.FEW:
             return self.added(x, axis=0, keepdims=True)
         half = len(x) // 2
@@ -203,12 +202,13 @@ class Backend(blocks.Backend):
         if found is None:
             alike.recordable[key] = again is None
             return lambda *_: function(call, *details)
-        alike.programs[key] = _quiet(found)
+        alike.programs[key] = np.errstate(all="ignore")(found)  # entered in less time than by a with statement
         return alike.programs[key]
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call with NumPy's floating-point errors off, whatever the caller has set."""
-        return _quiet(function)(*arguments, **keywords)
+        with np.errstate(all="ignore"):
+            return function(*arguments, **keywords)
 
     def sums_plainly(self, x: Array, axis: int) -> bool:
         """NumPy sums pairwise along contiguous memory only."""

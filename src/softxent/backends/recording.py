@@ -97,7 +97,8 @@ class Recorder:
 
     def evaluate(self, *arguments: Any, **keywords: Any) -> Any:
         """With memory in order."""
-        return blocks.Backend.in_rows(self, generic.Backend.evaluate(self, *arguments, **keywords))  # type: ignore[arg-type] # as above
+        found = generic.Backend.evaluate(self, *arguments, **keywords)  # type: ignore[arg-type] # it has what is asked for
+        return blocks.Backend.in_rows(self, found)  # type: ignore[arg-type] # the same
 
     def minus(self, x: Recorded, y: Recorded) -> Any:
         """A difference."""
