@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import lru_cache
 from numbers import Integral
 from threading import Lock, Thread
@@ -110,7 +110,7 @@ def in_parallel(work: Callable[[int], None], count: int) -> None:
     others: list[Thread] = []
     with suppress(RuntimeError):  # no more threads to be had: those there are will do
         for _ in range(workers - 1):
-            thread = Thread(target=serve, name="softxent")
+            thread = Thread(target=copy_context().run, args=(serve,), name="softxent")
             thread.start()
             others.append(thread)
     serve()

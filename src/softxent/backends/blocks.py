@@ -27,6 +27,7 @@ class Backend(generic.Backend):
     """A library whose arrays can be cut into views and written to: rows are taken so many at a time."""
 
     entries = 2**18  # of the logits, in a block: 1 MiB of float32
+    enough = 8  # blocks, for all who work on them; sums over rows depend on how many there are, so that no setting may
     few = 32  # classes up to which a block is laid out with the classes first, so that operations run along the rows
     worth_moving = 2**11  # entries from which on that pays
 
@@ -81,9 +82,10 @@ class Backend(generic.Backend):
         if not self.writable(operands):
             return super().evaluate(function, operands, axis=axis, **static)
         ops = self.of_one_block(None)
-        cut, blocks = ops.blocks(operands, axis)
+        as_large = getattr(function, "one_a_logit", False)
+        cut, blocks = ops.blocks(operands, axis, as_large=as_large)
         if not blocks:
-            return self.in_rows(ops.evaluate(function, operands, axis=axis, **static))
+            return self.in_rows(self.quietly(ops.evaluate, function, operands, axis=axis, **static))
         several = False
 
         def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -92,7 +94,9 @@ class Backend(generic.Backend):
             several = isinstance(found, tuple)
             return found if several else (found,)
 
-        results = self._walk(part_of, operands, cut, blocks)
+        logits = next(iter(operands.values()))
+        known = {-1: self.empty(logits, tuple(logits.shape))} if as_large and static["result"] == logits.dtype else None
+        results = self._walk(part_of, operands, cut, blocks, known=known)
         return results if several else results[0]
 
     def derived(
@@ -108,9 +112,9 @@ class Backend(generic.Backend):
         if self.private or getattr(function, "loops", False) or not self.writable(operands):
             return super().derived(function, operands, by=by, axis=axis, **static)
         ops = self.of_one_block(None)
-        cut, blocks = ops.blocks(operands, axis)
+        cut, blocks = ops.blocks(operands, axis, as_large=next(iter(operands)) in by)
         if not blocks:
-            return self.in_rows(ops.derived(function, operands, by=by, axis=axis, **static))
+            return self.in_rows(self.quietly(ops.derived, function, operands, by=by, axis=axis, **static))
         shared, known = set(), {}
         for n, x in enumerate((operands[name] for name in by), start=-len(by)):
             if x.ndim == 0 or x.shape[cut] == 1:
@@ -202,7 +206,7 @@ class Backend(generic.Backend):
                 if x is not room:
                     self.fill(whole[k][at], x)
 
-        self.in_parallel(work, len(blocks))
+        self.quietly(self.in_parallel, work, len(blocks))
         whole |= {k: self.quietly(self._added, parts) for k, parts in sums.items()}
         return tuple(whole[k] for k in range(-count, 0))
 
@@ -224,8 +228,11 @@ class Backend(generic.Backend):
         """The sum of arrays, pairwise."""
         return self.adopt(self.sum(self.stack(parts, axis=-1), axis=-1))
 
-    def blocks(self, operands: Mapping[str, Any], axis: int) -> tuple[int, list[slice]]:
-        """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough."""
+    def blocks(self, operands: Mapping[str, Any], axis: int, *, as_large: bool = False) -> tuple[int, list[slice]]:
+        """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough.
+
+        A result ``as_large`` as the logits has room for temporaries: twice as large, blocks take no more memory.
+        """
         shape = tuple(next(iter(operands.values())).shape)
         total, entries = prod(shape), self.entries
         if total <= entries:
@@ -238,6 +245,8 @@ class Backend(generic.Backend):
         cut = max(batch, key=lambda d: shape[d])
         rows = shape[cut]
         count = min(rows, -(-total // entries))
+        if as_large:
+            count = max(-(-count // 2), min(count, self.enough))
         return cut, list(_even(rows, count))
 
     def _part(self, operands: Mapping[str, Any], cut: int, block: slice) -> dict[str, Any]:

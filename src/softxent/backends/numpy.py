@@ -206,7 +206,9 @@ class Backend(blocks.Backend):
         return alike.programs[key]
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Call with NumPy's floating-point errors off, whatever the caller has set."""
+        """Call with NumPy's floating-point errors off, whatever the caller has set; in a block they are."""
+        if self.private:
+            return function(*arguments, **keywords)
         with np.errstate(all="ignore"):
             return function(*arguments, **keywords)
 

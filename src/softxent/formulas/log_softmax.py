@@ -3,6 +3,7 @@
 from math import inf
 from typing import Any
 
+from softxent.formulas.marks import one_a_logit
 from softxent.formulas.participation import only
 from softxent.formulas.shift import Shifted, centred, excess, probabilities, shifted, shortfall
 from softxent.formulas.softmax import by_each, laid_out, prepared, tangent
@@ -13,6 +14,7 @@ Array = Any
 COTANGENTS = {"g": {"logits", "temperature"}}
 
 
+@one_a_logit
 def value(
     ops: Any,
     logits: Array,

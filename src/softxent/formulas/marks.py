@@ -1,4 +1,4 @@
-"""Marks on functions of formulas, which tell backends what not to cut for them."""
+"""Marks on functions of formulas, which tell backends how to cut the rows for them."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,6 +14,11 @@ def whole_rows(function: Function) -> Function:
 def in_parts(function: Function) -> Function:
     """It takes so many rows at a time by itself, from all of them."""
     return _marked(function, "loops")
+
+
+def one_a_logit(function: Function) -> Function:
+    """Its result has one value a logit, so that temporaries can lie there."""
+    return _marked(function, "one_a_logit")
 
 
 def _marked(function: Function, mark: str) -> Function:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from softxent.formulas.logits import along_temperature, by_temperature, masked, masked_temperature, over
+from softxent.formulas.marks import one_a_logit
 from softxent.formulas.participation import only
 from softxent.formulas.shift import Shifted, probabilities, shares, shifted, spread
 
@@ -12,6 +13,7 @@ Array = Any
 COTANGENTS = {"g": {"logits", "temperature"}}
 
 
+@one_a_logit
 def value(
     ops: Any,
     logits: Array,
