@@ -231,7 +231,7 @@ class Backend(generic.Backend):
     def blocks(self, operands: Mapping[str, Any], axis: int, *, as_large: bool = False) -> tuple[int, list[slice]]:
         """The axis to cut, the longest of the batch, and the blocks along it; none where one is enough.
 
-        A result ``as_large`` as the logits has room for temporaries: twice as large, blocks take no more memory.
+        A result ``as_large`` as the logits has room for temporaries, so that blocks may be larger, and fewer.
         """
         shape = tuple(next(iter(operands.values())).shape)
         total, entries = prod(shape), self.entries
