@@ -29,6 +29,7 @@ with suppress(ImportError):  # torch does without
     from softxent.backends import numpy
 
     _numpy = numpy.backend()
+    _numpy.entries //= 2  # of few classes temporaries come to a good part of what there is
     _IN_NUMPY = {
         getattr(torch, name): numpy.registered(name, None)
         for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -46,6 +47,7 @@ class Backend(blocks.Backend):
     lends = True  # small calls, to NumPy
     plain_sums = False
     entries = 2**21  # torch's own threads want work to share
+    enough = 1  # at once: these threads share a block
     few = 0  # NumPy, which is faster at it, moves classes for torch
     # Entries of logits up to which NumPy takes a whole call or, where it cannot, torch's autograd on the formula is
     # faster than a rule.
