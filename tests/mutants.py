@@ -51,15 +51,15 @@ MUTANTS = (
     Mutant(
         "labels looked at once, for all calls alike",
         "calls.py",
-        "return checked(known[key].of(dict(zip(names, arrays, strict=True))))",
-        "return known[key].of(dict(zip(names, arrays, strict=True)))",
+        "if checked is not None:",
+        "if False:",
         CALLS,
     ),
     Mutant(
         "1.0 taken for the axis 1",
         "calls.py",
-        "return (*traits, values, kinds) if _PLAIN.issuperset(kinds) else None",
-        "return (*traits, values) if _PLAIN.issuperset(kinds) else None",
+        "return (*traits, tuple(options), values, kinds) if _PLAIN.issuperset(kinds) else None",
+        "return (*traits, tuple(options), values) if _PLAIN.issuperset(kinds) else None",
         CALLS,
     ),
     Mutant(
@@ -110,6 +110,20 @@ MUTANTS = (
         "return self.backend.positions(like, axis, size) + self.start",
         "return self.backend.positions(like, axis, size)",
         BLOCKS,
+    ),
+    Mutant(
+        "a result of another dtype made by way of that of the logits",
+        "backends/blocks.py",
+        ' if as_large and static["result"] == logits.dtype else None',
+        " if as_large else None",
+        BLOCKS,
+    ),
+    Mutant(
+        "threads that warn where the call does not",
+        "workers.py",
+        "target=copy_context().run, args=(serve,)",
+        "target=serve",
+        THREADS,
     ),
     Mutant(
         "threads that outlive the call",

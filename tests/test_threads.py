@@ -177,6 +177,20 @@ def test_so_many_threads_work_at_once() -> None:
     assert not together.broken
 
 
+def test_threads_have_the_settings_of_the_caller() -> None:
+    """NumPy's floating-point errors stay off in all of them, and so does the limit stay what it is."""
+    together = threading.Barrier(3)
+    seen: list[tuple[str, int]] = []
+
+    def meet(_: int) -> None:
+        together.wait(timeout=60)
+        seen.append((np.geterr()["invalid"], pool.allowed()))
+
+    with threads(3), np.errstate(invalid="ignore"):
+        pool.in_parallel(meet, 3)
+    assert seen == [("ignore", 3)] * 3
+
+
 @pytest.mark.parametrize("limit", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 4, 100])
 def test_every_block_is_done_once_and_nobody_stays(limit: int, count: int) -> None:

@@ -245,7 +245,7 @@ class Backend(generic.Backend):
         cut = max(batch, key=lambda d: shape[d])
         rows = shape[cut]
         count = min(rows, -(-total // entries))
-        if as_large:
+        if as_large and count < rows:
             count = max(-(-count // 2), min(count, self.enough))
         return cut, list(_even(rows, count))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Array = Any
 
-_PIECE = 2**16  # entries that the cache holds the right way round and the other
+_PIECE = 2**17  # entries that the cache holds the right way round and the other
 _COLUMNS = 4  # so few are faster copied one by one
 
 
