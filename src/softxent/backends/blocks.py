@@ -27,7 +27,7 @@ class Backend(generic.Backend):
     """A library whose arrays can be cut into views and written to: rows are taken so many at a time."""
 
     entries = 2**18  # of the logits, in a block: 1 MiB of float32
-    enough = 8  # blocks, for all who work on them; sums over rows depend on how many there are, so that no setting may
+    enough = 8  # blocks, so that more need not be; whatever the threads, as sums over rows depend on what is in a block
     few = 32  # classes up to which a block is laid out with the classes first, so that operations run along the rows
     worth_moving = 2**11  # entries from which on that pays
 
