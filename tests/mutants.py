@@ -109,7 +109,7 @@ MUTANTS = (
         "backends/pieces.py",
         "return self.backend.positions(like, axis, size) + self.start",
         "return self.backend.positions(like, axis, size)",
-        BLOCKS,
+        ("tests/test_evaluation.py",),
     ),
     Mutant(
         "a result of another dtype made by way of that of the logits",
@@ -151,14 +151,14 @@ MUTANTS = (
         "formulas/shift.py",
         "ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside))",
         "ops.where(rest < 1, ops.log(1.0 + beside_lead) + rise, ops.log(1.0 + beside))",
-        EXAMPLES,
+        TORCH,
     ),
     Mutant(
         "one logarithm for both orders: second derivatives at the largest logit are lost",
         "formulas/shift.py",
         "ops.where(rest < 1, ops.log1p(beside_lead) + rise, ops.log1p(beside))",
         "ops.log1p(beside)",
-        TORCH,
+        ("tests/test_logspace.py",),
     ),
     Mutant(
         "the validity factor as a where: a label out of range has derivative 0 instead of NaN",
@@ -249,7 +249,7 @@ MUTANTS = (
         "formulas/logsumexp.py",
         "return ops.where(s.largest == -inf, -inf, log_sum)",
         "return log_sum",
-        EXAMPLES,
+        TORCH,
     ),
     Mutant(
         "weighted sums near 1 by log",
@@ -263,7 +263,7 @@ MUTANTS = (
         "backends/numpy.py",
         "return bool(x.strides[axis] != x.itemsize and x.shape[axis] > generic.FEW)",
         "return False",
-        VALUES,
+        ("tests/test_normalizers.py",),
     ),
     Mutant(
         "rows of sample weight 0 differentiated",

@@ -792,3 +792,12 @@ def test_requires_grad_is_kept__scipy_24186_pytorch_170819(backend: Backend, fun
 def test_bfloat16_sums_do_not_stick_at_256__executorch_20090(backend: Backend, dtype: str) -> None:
     result = call(backend, logsumexp, backend.array(np.zeros(1000), dtype))
     assert_exact(backend, result, math.log(1000), dtype)
+
+
+@pytest.mark.backends("numpy", "torch")
+def test_sums_between_other_axes_are_pairwise(backend: Backend) -> None:
+    """Entries that do not lie next to each other, added one by one, lose a digit for every hundred of them."""
+    x = np.random.default_rng(0).normal(size=(2, 50_000, 3)).astype("float32")
+    e = np.exp(x.astype("float64") - x.max(axis=1, keepdims=True))
+    p = backend.numpy(softmax(backend.array(x), axis=1))
+    assert np.max(np.abs(p / (e / e.sum(axis=1, keepdims=True)) - 1)) < 8 * np.finfo("float32").eps
