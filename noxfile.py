@@ -25,7 +25,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen
 X64_OFF = {**ONE_THREAD, "JAX_ENABLE_X64": "0", "HYPOTHESIS_PROFILE": "quick"}
 X64_ON = {**ONE_THREAD, "JAX_ENABLE_X64": "1"}
 
-# How XLA wrote loops until 2025. It compiles in two thirds of the time, which is what tests of jax spend most of.
+# With XLA's older emitters of loops: compiling, which tests of jax spend most of their time on, takes a third less.
 SOONER = f"{ONE_THREAD['XLA_FLAGS']} --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
 
 # Libraries that are tested one at a time, each in an environment of its own since what they ask for does not go

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Array = Any
 
 MIB = 2**20
-WARM_UP: Shape = (512, 100)
+WARM_UP: Shape = (512, 100)  # calls of up to 2**14 logits take another way than large ones
 AT_ONCE = 2  # processes; memory, unlike time, does not depend on what else is running
 # Set, this also stays what it is: each array from 128 KiB on is mapped for itself and unmapped when it is freed.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(2**17)}
