@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
-from functools import partial
+from functools import cache, partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from every import EVERY
+from every import DIFFERENTIABLE, EVERY, expected
 from hypothesis import given
 from hypothesis import strategies as st
 
 import softxent
 from softxent import calls, cross_entropy, grad, logsumexp, softmax, value_and_grad, vjp
-from softxent.backends import backend_of, recording
+from softxent.backends import backend_of, blocks, recording
 from softxent.endings import Columns, Rows, SameShape
 
 if TYPE_CHECKING:
@@ -155,26 +156,31 @@ CALLS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
-@given(
+def drawn(shape: tuple[int, int], dtypes: tuple[str, ...], layouts: tuple[str, ...]) -> dict[str, Array]:
+    """Arguments of those calls."""
+    rows, classes = shape
+    return {
+        "x": laid(entries(shape, dtypes[0]), layouts[0]),
+        "g": laid(entries(shape, dtypes[1]), layouts[1]),
+        "w": RNG.normal(size=classes).astype(dtypes[2]),
+        "kept": laid(RNG.random(shape) < 0.7, layouts[2]),
+        "labels": RNG.integers(0, classes, size=rows),
+    }
+
+
+of_all_kinds = given(
     shape=st.tuples(st.sampled_from([0, 1, 4, 33]), st.sampled_from([1, 3, 9])),
     dtypes=st.tuples(*[st.sampled_from(["float16", "float32", "float64"])] * 3),
     layouts=st.tuples(*[LAYOUTS] * 3),
 )
-def test_others_alike_have_the_same_bits(
-    name: str, shape: tuple[int, int], dtypes: tuple[str, ...], layouts: tuple[str, ...]
-) -> None:
+
+
+@pytest.mark.parametrize("name", CALLS)
+@of_all_kinds
+def test_others_alike_have_the_same_bits(name: str, **kinds: Any) -> None:
     """Whatever the entries: written down for one call, it is right for the next, of any strides and dtypes."""
     for _ in range(3):
-        rows, classes = shape
-        given = {
-            "x": laid(entries(shape, dtypes[0]), layouts[0]),
-            "g": laid(entries(shape, dtypes[1]), layouts[1]),
-            "w": RNG.normal(size=classes).astype(dtypes[2]),
-            "kept": laid(RNG.random(shape) < 0.7, layouts[2]),
-            "labels": RNG.integers(0, classes, size=rows),
-        }
-        call = partial(CALLS[name], **given)
+        call = partial(CALLS[name], **drawn(**kinds))
         assert bits(call()) == plainly(call)
 
 
@@ -205,17 +211,26 @@ def test_arguments_are_looked_at_each_time() -> None:
     assert np.isnan(cross_entropy(x, np.asarray([0, 1, 7, 0]), check=False))
 
 
-def test_nothing_is_kept() -> None:
-    """Neither of the call that was written down nor of those that follow."""
+@pytest.mark.parametrize("cut", [False, True], ids=["calls", "blocks"])
+def test_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, cut: bool) -> None:  # noqa: FBT001 - a parameter
+    """Neither of what was written down nor of what follows, not even until garbage is collected."""
+    if cut:
+        cut_small(monkeypatch)
+    monkeypatch.setattr("softxent.calls._ALIKE", {})
+    monkeypatch.setattr("softxent.calls._REMEMBERED", {})
+    monkeypatch.setattr("softxent.backends.numpy._walked", cache(lambda *_: (itertools.count(), {})))
     kept = []
-    for _ in range(4):
-        x = RNG.normal(size=(5, 4))
-        p, pull = vjp(softmax)(x)
-        loss, slope = value_and_grad(cross_entropy)(x, np.zeros(5, dtype=np.int64), sample_weight=np.ones(5))
-        g = pull(p)
-        kept += [weakref.ref(one) for one in (x, p, slope, g, loss)]
-        del x, p, pull, loss, slope, g
-    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(4):
+            x = RNG.normal(size=(5, 4))
+            p, pull = vjp(softmax)(x)
+            loss, slope = value_and_grad(cross_entropy)(x, np.zeros(5, dtype=np.int64), sample_weight=np.ones(5))
+            g = pull(p)
+            kept += [weakref.ref(one) for one in (x, p, slope, g, loss)]
+            del x, p, pull, loss, slope, g
+    finally:
+        gc.enable()
     assert [one for one in kept if one() is not None] == []
 
 
@@ -241,6 +256,56 @@ def test_calls_of_many_threads_at_once(alike: dict[Any, Any]) -> None:
         thread.join()
     assert found == [expected] * 160
     assert [one.programs.keys() for one in alike.values()] == [one.recordable.keys() for one in alike.values()]
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------------
+
+
+Walked = dict[Any, tuple[Any, dict[Any, Any]]]
+
+
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch) -> Walked:
+    """All walks that are made from now on, as if there had been none."""
+    known: Walked = {}
+    monkeypatch.setattr("softxent.backends.numpy._walked", lambda *key: known.setdefault(key, (itertools.count(), {})))
+    cut_small(monkeypatch)
+    return known
+
+
+def cut_small(patch: pytest.MonkeyPatch) -> None:
+    """Calls have blocks of one or two rows, and no programs of their own."""
+    patch.setattr(type(NUMPY), "entries", 5)
+    patch.setattr(type(NUMPY), "at_once", made_out)
+
+
+def by_blocks(walked: Walked) -> set[str]:
+    """The names of what blocks are done by from the second walk on."""
+    return {each.__qualname__ for _, programs in walked.values() for each in programs.values()}
+
+
+@pytest.mark.backends("numpy")
+@pytest.mark.parametrize("name", sorted(set(DIFFERENTIABLE) - LINEAR))
+def test_every_function_is_written_down_for_blocks(backend: Backend, name: str, walked: Walked) -> None:
+    """With its derivative, and has the same bits from the first walk on."""
+    assert backend.library == "numpy"
+    first, *others = thrice(partial(expected, name))
+    assert others == [first] * 2
+    assert by_blocks(walked) == {"part.<locals>.<lambda>"}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@of_all_kinds
+def test_blocks_alike_have_the_same_bits(name: str, **kinds: Any) -> None:
+    """As calls have."""
+    with pytest.MonkeyPatch.context() as patch:
+        cut_small(patch)
+        for _ in range(3):
+            call = partial(CALLS[name], **drawn(**kinds))
+            found = bits(call())
+            with pytest.MonkeyPatch.context() as plain:
+                plain.setattr(type(NUMPY), "each", blocks.Backend.each)
+                assert found == bits(call())
 
 
 # -- what is not written down -----------------------------------------------------------------------------------------

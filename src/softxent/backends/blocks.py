@@ -74,10 +74,8 @@ class Backend(generic.Backend):
         if getattr(function, "loops", False):
             return super().evaluate(function, operands, axis=axis, **static)
         if self.private:
-            step = self.entries
-            wide = next(iter(operands.values())).shape[axis] > WIDE * step
-            if wide and not getattr(function, "needs_whole_rows", False):
-                return pieces.evaluate(self, function, operands, axis=axis, step=step, **static)
+            if self.are_wide(operands, axis) and not getattr(function, "needs_whole_rows", False):
+                return pieces.evaluate(self, function, operands, axis=axis, step=self.entries, **static)
             return super().evaluate(function, operands, axis=axis, **static)
         if not self.writable(operands):
             return super().evaluate(function, operands, axis=axis, **static)
@@ -86,11 +84,11 @@ class Backend(generic.Backend):
         cut, blocks = ops.blocks(operands, axis, as_large=as_large)
         if not blocks:
             return self.in_rows(self.quietly(ops.evaluate, function, operands, axis=axis, **static))
-        several = False
+        each, several = self.each("evaluate", function, operands, axis=axis, **static), False
 
-        def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
+        def part_of(part: Mapping[str, Any], room: Array | None) -> tuple[Array, ...]:
             nonlocal several
-            found = ops.evaluate(function, part, axis=axis, **static)
+            found = each(part, room)
             several = isinstance(found, tuple)
             return found if several else (found,)
 
@@ -121,11 +119,22 @@ class Backend(generic.Backend):
                 shared.add(n)
             else:
                 known[n] = self.empty(x, tuple(x.shape))
+        each = self.each("derived", function, operands, by=by, axis=axis, **static)
+        return self._walk(each, operands, cut, blocks, shared=shared, known=known)
 
-        def part_of(ops: Backend, part: Mapping[str, Any]) -> tuple[Array, ...]:
-            return generic.Backend.derived(ops, function, part, by=by, axis=axis, **static)
+    def each(
+        self,
+        method: str,
+        function: Callable[..., Any],
+        operands: Mapping[str, Any],  # noqa: ARG002 - other backends look at them
+        **details: Any,
+    ) -> Callable[[Mapping[str, Any], Array | None], Any]:
+        """What a method of ours makes, with a function, of any part of the operands, and of room for the result."""
+        return lambda part, room: getattr(self.of_one_block(room), method)(function, part, **details)
 
-        return self._walk(part_of, operands, cut, blocks, shared=shared, known=known)
+    def are_wide(self, operands: Mapping[str, Any], axis: int) -> bool:
+        """Whether a row is more than a block."""
+        return bool(next(iter(operands.values())).shape[axis] > WIDE * self.entries)
 
     def over_rows(
         self,
@@ -171,7 +180,7 @@ class Backend(generic.Backend):
 
     def _walk(
         self,
-        part_of: Callable[[Any, Mapping[str, Any]], tuple[Array, ...]],
+        part_of: Callable[[Mapping[str, Any], Array | None], tuple[Array, ...]],
         operands: Mapping[str, Any],
         cut: int,
         blocks: list[slice],
@@ -194,7 +203,7 @@ class Backend(generic.Backend):
             at, part = _at(cut, blocks[n]), self._part(operands, cut, blocks[n])
             shape = next(iter(part.values())).shape
             room = next((x[at] for x in tuple(whole.values()) if x[at].shape == shape), None)
-            found = part_of(self.of_one_block(room), part)
+            found = part_of(part, room)
             count = len(found)
             for k, x in enumerate(found, start=-count):
                 if k in sums:
@@ -238,14 +247,15 @@ class Backend(generic.Backend):
         if total <= entries:
             return 0, []
         batch = [d for d in range(len(shape)) if d != axis % len(shape)]
-        if self.place(operands, axis) == 0:  # rows are worth more there
+        few = self.place(operands, axis) == 0
+        if few:  # rows are worth more there
             entries *= 2
         if not batch or total <= entries:
             return 0, []
         cut = max(batch, key=lambda d: shape[d])
         rows = shape[cut]
         count = min(rows, -(-total // entries))
-        if as_large and count < rows:
+        if as_large and not few and count < rows:
             count = max(-(-count // 2), min(count, self.enough))
         return cut, list(_even(rows, count))
 

@@ -1,8 +1,9 @@
-"""Small calls: what they do to arrays is written down once, and done again for arrays alike.
+"""Small calls and blocks: what is done to arrays is written down once, and done again for arrays alike.
 
-A small call takes more time to find out what to do than to do it. Nothing of that depends on the entries of arrays: the
-formulas can be traced, as jax does. A `Recorder` stands for a backend, and `Recorded` for arrays; both go about their
-work as the real ones do, and note each operation on the way. What comes of it is a function of nothing but these.
+A small call takes more time to find out what to do than to do it, and so do all the blocks of a large one together.
+Nothing of that depends on the entries of arrays: the formulas can be traced, as jax does. A `Recorder` stands for a
+backend, and `Recorded` for arrays; both go about their work as the real ones do, and note each operation on the way.
+What comes of it is a function of nothing but these.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from softxent.backends import blocks, generic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
 Array = Any
 
 _REMEMBERING = {"argmax", "put_along_axis", "segment_max", "segment_sum", "take_along_axis"}  # between one and the next
 _COMPOSED = {"in_columns", "max", "sum"}  # of other primitives, which are noted instead
 _READING = {"bounds", "over_rows", "read"}
+_ROOM = "room"  # for the result
 
 
 class _UnrecordableError(AttributeError):
@@ -168,7 +170,7 @@ class Recorder:
         lines = []
         for line, taken, made in reversed(self.lines):
             if not made or made in needed:
-                lines.append(line)
+                lines += [*(f"del {x}" for x in sorted(taken - needed)), line]  # all of it is in reverse
                 needed |= taken
         if any(" = ops." in line for line in lines):
             lines.append(f"ops = {self._constant(self.backend.of_one_block)}(None)")
@@ -177,6 +179,24 @@ class Recorder:
         exec(source, self.constants)  # noqa: S102 - all of it was written above
         made_of: Callable[..., Any] = self.constants["program"]
         return made_of
+
+
+class PartRecorder(Recorder):
+    """The same for part of a call, with room for its result, which may lie in memory as it will."""
+
+    evaluate = generic.Backend.evaluate
+
+    def __init__(self, backend: Any, room: Array | None) -> None:
+        super().__init__(backend)
+        self.room = room
+
+    def minus(self, x: Recorded, y: Recorded) -> Any:
+        """Where the result goes, once, if it fits there."""
+        room = self.room
+        if room is None or room.shape != x.shape or room.dtype != x.dtype:
+            return super().minus(x, y)
+        self.room = None
+        return self.noted(self.ops.subtract, x, y, out=Recorded(self, room, _ROOM))
 
 
 def _real(x: Any) -> Any:
@@ -204,3 +224,23 @@ def program(backend: Any, function: Callable[..., Any], call: Any, *details: Any
         return recorder.program([x.name for x in arrays.values()], result)
     except Exception:  # noqa: BLE001 - whatever cannot be recorded can still be done
         return None
+
+
+def part(
+    backend: Any,
+    method: str,
+    function: Callable[..., Any],
+    operands: Mapping[str, Any],
+    room: Array | None,
+    **details: Any,
+) -> Callable[[Mapping[str, Any], Array | None], Any] | None:
+    """What a method makes of part of the operands, as a function of parts alike and room; None if it cannot be."""
+    recorder = PartRecorder(backend, room)
+    names = [name for name, x in operands.items() if isinstance(x, backend.kinds)]
+    arrays = {name: Recorded(recorder, operands[name], f"a{n}") for n, name in enumerate(names)}
+    try:
+        result = getattr(recorder, method)(function, {**operands, **arrays}, **details)
+        program = recorder.program([*(x.name for x in arrays.values()), _ROOM], result)
+    except Exception:  # noqa: BLE001 - whatever cannot be recorded can still be done
+        return None
+    return lambda part, room: program(*[part[name] for name in names], room)
