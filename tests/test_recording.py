@@ -369,6 +369,43 @@ def test_what_is_written() -> None:
     assert "exp" not in [getattr(one, "__name__", "") for one in called]
 
 
+def test_results_take_the_place_of_what_is_not_needed() -> None:
+    """But of no argument, of nothing that others see or have looked things up in, and of no number."""
+
+    def function(ops: Any, x: Any) -> tuple[Any, ...]:
+        seen, again, asked = x + 1.0, x * 0.5, ops.permute_dims(x, (1, 0)) - 3.0
+        first = seen[:, :1]
+        lead = ops.argmax(asked, axis=0, keepdims=True)
+        largest = ops.take_along_axis(ops.exp(asked), lead, axis=0)
+        total = ops.exp(ops.sum(x)) * 2.0
+        return (
+            first,
+            -(ops.exp(seen) * 2.0),
+            ops.exp(again) + again,
+            largest,
+            total,
+            ops.permute_dims(x, (1, 0)) * (x + 2.0),
+        )
+
+    program = recorded(function)
+    assert program is not None
+    assert ("out",) in program.__code__.co_consts
+    x = np.asarray([[3.0, -1.0]])
+    for _ in range(2):
+        first, in_its_place, both, largest, total, products = program(x)
+        np.testing.assert_array_equal(x, [[3.0, -1.0]])
+        np.testing.assert_array_equal(first, [[4.0]])
+        np.testing.assert_array_equal(in_its_place, -2 * np.exp(x + 1))
+        np.testing.assert_array_equal(both, np.exp(x / 2) + x / 2)
+        np.testing.assert_array_equal(largest, [[1.0]])
+        np.testing.assert_array_equal(total, 2 * np.exp(2.0))
+        np.testing.assert_array_equal(products, x.T * (x + 2))
+    negated = recorded(lambda _, x: -x)
+    assert negated is not None
+    np.testing.assert_array_equal(negated(x), [[-3.0, 1.0]])
+    np.testing.assert_array_equal(x, [[3.0, -1.0]])
+
+
 # -- torch ------------------------------------------------------------------------------------------------------------
 
 

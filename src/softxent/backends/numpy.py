@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from functools import lru_cache
 from itertools import count
 from math import inf, prod
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 Array = Any
 
 _PIECE = 2**17  # entries that the cache holds the right way round and the other
+_UFUNCS: dict[Any, np.ufunc] = {
+    operator.add: np.add,
+    operator.sub: np.subtract,
+    operator.mul: np.multiply,
+    operator.truediv: np.divide,
+    operator.neg: np.negative,
+    operator.abs: np.abs,
+}
 _COLUMNS = 4  # so few are faster copied one by one
 
 
@@ -229,6 +238,10 @@ class Backend(blocks.Backend):
             return programs[key](part, room)
 
         return by_program
+
+    def into(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        """The same function of entries with an ``out``; None if there is no such thing."""
+        return function if isinstance(function, np.ufunc) else _UFUNCS.get(function)
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call with NumPy's floating-point errors off, whatever the caller has set; in a block they are."""

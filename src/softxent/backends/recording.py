@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from softxent.backends import blocks, generic
 
@@ -71,14 +71,26 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge", "neg", "invert", "abs"):
     setattr(Recorded, f"__{_name}__", _operation(getattr(operator, f"__{_name}__")))
 
 
+class _Line(NamedTuple):
+    """An operation."""
+
+    made: str  # the name of its result
+    called: str
+    given: str
+    taken: set[str]  # names of arrays
+    anew: bool  # whether the result is not one of these
+    into: Callable[..., Any] | None  # the same with an ``out``, if there is such a thing
+    places: list[str]  # what has room for the result, and can be that if it is not needed any more
+
+
 class Recorder:
     """A backend's primitives for one block, which note what they are asked for."""
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend
         self.ops = backend.of_one_block(None)
-        # Each with the names of the arrays that it takes, and of the one that it makes anew.
-        self.lines: list[tuple[str, set[str], str]] = []
+        self.lines: list[_Line] = []
+        self.shared: set[str] = set()  # names of arrays whose memory belongs to others as well, or is remembered
         self.constants: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -136,8 +148,12 @@ class Recorder:
         made = self.array(found) if same is None else same
         given = (*map(self._written, arguments), *(f"{name}={self._written(x)}" for name, x in keywords.items()))
         called = f"ops.{name}" if name in _REMEMBERING else self._constant(self._fresh(function))
-        line = f"{made.name} = {called}({', '.join(given)})"
-        self.lines.append((line, {x.name for x in taken}, "" if in_place else made.name))
+        names = {x.name for x in taken}
+        if name in _REMEMBERING or not found.flags.owndata:
+            self.shared |= names | {made.name}
+        into = None if keywords else self.backend.into(function)
+        places = [x.name for x in taken if into is not None and _has_room(x.real, found)]
+        self.lines.append(_Line(made.name, called, ", ".join(given), names, not in_place, into, places))
         return made
 
     def _fresh(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -167,11 +183,17 @@ class Recorder:
     def program(self, arguments: Collection[str], result: Any) -> Callable[..., Any]:
         """A function of arrays, which does what was noted as far as the result depends on it."""
         needed = {x.name for x in _leaves(result) if isinstance(x, Recorded)}
-        lines = []
-        for line, taken, made in reversed(self.lines):
-            if not made or made in needed:
-                lines += [*(f"del {x}" for x in sorted(taken - needed)), line]  # all of it is in reverse
-                needed |= taken
+        kept = self.shared | set(arguments)
+        lines = []  # from the last on
+        for line in reversed(self.lines):
+            if line.anew and line.made not in needed:
+                continue
+            spent = line.taken - needed
+            needed |= line.taken
+            place = next((x for x in line.places if x in spent - kept), None)
+            called = line.called if place is None else self._constant(line.into)
+            given = line.given if place is None else f"{line.given}, out={place}"
+            lines += [*(f"del {x}" for x in sorted(spent)), f"{line.made} = {called}({given})"]
         if any(" = ops." in line for line in lines):
             lines.append(f"ops = {self._constant(self.backend.of_one_block)}(None)")
         body = "".join(f"    {line}\n" for line in reversed(lines))
@@ -206,6 +228,11 @@ def _real(x: Any) -> Any:
     if isinstance(x, dict):
         return {name: _real(one) for name, one in x.items()}
     return type(x)(map(_real, x)) if type(x) in {tuple, list} else x
+
+
+def _has_room(x: Array, y: Array) -> bool:
+    """Whether an array could have the entries of the other, as they are laid out; without axes they may be numbers."""
+    return bool(x.ndim > 0 and (x.shape, x.dtype, x.strides) == (y.shape, y.dtype, y.strides))
 
 
 def _leaves(x: Any) -> list[Any]:
