@@ -98,6 +98,34 @@ def test_numpy_dtypes_may_be_classes(backend: Backend, function: Any, asked: Any
     assert_exact(backend, function(backend.array(X, "float64"), dtype=asked), EXACT[function](X))
 
 
+@cache
+def long_rows(classes: int) -> Any:
+    """Largest logits that tie, that stand alone, that all others are like; no differences that would be rounded."""
+    x = (np.random.default_rng(0).normal(size=(5, classes)) * 64).round() / 64
+    x[1, ::7] = 5
+    x[2, :] = -1.25
+    x[3, 5] = 40  # almost all of the mass
+    x[4, 3:] = -INF
+    return x
+
+
+@cache
+def exact_on_long_rows(function: Any, classes: int) -> Any:
+    return EXACT[function](long_rows(classes))
+
+
+@pytest.mark.parametrize("function", [log_softmax, logsumexp])
+@pytest.mark.parametrize("classes", [32, 33, 1_025])
+def test_rows_are_exact_whatever_their_length(backend: Backend, function: Any, classes: int) -> None:
+    """Backends take longer ones in another way."""
+    x = long_rows(classes).astype(np.float32)
+    assert_exact(backend, call(backend, function, backend.array(x)), exact_on_long_rows(function, classes))
+    x[0, 1], x[4, 0] = NAN, INF
+    found = backend.numpy(call(backend, function, backend.array(x)))
+    assert np.isnan(found[0]).all()
+    assert np.isnan(found[4]).all() if function is log_softmax else found[4] == INF
+
+
 @pytest.mark.backends("numpy", "strict", "torch", "dask")
 def test_other_arrays_never_raise_the_dtype(backend: Backend) -> None:
     x, b = backend.array(X, "float32"), np.array([[1.0, 2.0, 0.5], [1.0, 1.0, 3.0]])

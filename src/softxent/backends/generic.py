@@ -49,6 +49,7 @@ class Backend:
     name = "array"
     kinds: type | tuple[type, ...] = ()  # what its arrays are instances of
     adopts_numpy = False
+    short = 32  # classes of a row in which it pays to take all entries once more rather than to look for one
     plain_sums = True  # unless the last axis is contiguous, for all that is known
     # Bytes of linear logits at a time, measured on two cores at 2048 rows, 256 features and 16384 classes: a product of
     # fewer rows reads the weights too often, and one of more leaves the cache before the loss has read it.

@@ -22,8 +22,6 @@ from softxent.formulas.logits import tempered, varies
 
 Array = Any
 
-_SHORT = 32  # classes
-
 
 class Shifted(NamedTuple):
     """A row of logits relative to its largest entry."""
@@ -112,10 +110,10 @@ def excess(
     """The largest logits, the gaps to them, and R, where nobody differentiates.
 
     An exponential is 1 at the largest logit and at its equals, and ⌊e⌋ is 0 everywhere else: with the equals counted,
-    R = Σ (e - ⌊e⌋) + (Σ ⌊e⌋ - 1) has lost nothing either. That is less work where rows are short, since nothing is
+    R = Σ (e - ⌊e⌋) + (Σ ⌊e⌋ - 1) has lost nothing either. That is less work where rows are ``short``, since nothing is
     sought and replaced in each of them, and more where they are long.
     """
-    if ops.classes(x, axis) > _SHORT:
+    if ops.classes(x, axis) > ops.short:
         s = shifted(ops, x, axis, temperature, spent=spent)
         return s.largest, s.gaps, s.beside
     largest, gaps = to_largest(ops, x, axis, temperature)
