@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import linear
 import rich.table
 from figures import draw_growth, draw_ratios
+from obstacles import explained
 from suites import LEFT_OUT, size_text
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ TARGETS = """\
 ## Targets
 
 Ratios are peer ÷ ours and should be at least the target. Everything else should be at most the target.
+"""
+MISSED = """\
+What stands in the way of those that were missed:
 """
 TIMES = """\
 ## Times
@@ -207,6 +211,9 @@ def markdown(results: Results) -> str:
     head = Table("", ("", ""), (), list(results.machine.items()))
     texts = {"Targets": TARGETS, "Times": TIMES, "Memory": MEMORY, "Growth": GROWTH}
     sections = [f"{texts[table.title]}\n{table.markdown()}" for table in tables(results)]
+    missed = explained(outcomes(results))
+    if missed:
+        sections.insert(1, "\n".join([MISSED, *missed, ""]))
     notes = [f"{LEFT_OUT}\n"] if LEFT_OUT else []
     return "\n".join([INTRODUCTION, head.markdown(), METHOD, *notes, *sections, FIGURES])
 
