@@ -72,9 +72,8 @@ def cut(monkeypatch: pytest.MonkeyPatch, backend: Backend, runner: dict[str, int
         else:
             monkeypatch.setattr(f"softxent.backends.{backend.library}.Backend.{name}", value)
     monkeypatch.setattr("softxent.backends.numpy.Backend.at_once", made_out)  # programs of calls have no blocks
-    monkeypatch.setattr(
-        "softxent.backends.numpy._walked", cache(lambda *_: (itertools.count(1), {}))
-    )  # but blocks have some
+    walked = cache(lambda *_: (itertools.count(1), {}))  # blocks do, from the first walk on
+    monkeypatch.setattr("softxent.backends.numpy._walked", walked)
     if backend.library == "torch":  # the rule for autograd, whose blocks they are
         monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
 
@@ -238,6 +237,27 @@ def type_of(backend: Backend) -> Any:
 
 
 # -- the same bits ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.backends("numpy-readonly")
+@pytest.mark.parametrize("function", [softmax, softmin, log_softmax])
+def test_blocks_may_be_square(backend: Backend, function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result with its classes moved is not made where it belongs, though it would fit there."""
+    x = backend.array(np.random.default_rng(0).normal(size=(9, 27)), "float32")
+    cut(monkeypatch, backend, IN_ONE_PIECE)
+    expected = bits(backend, function(x, axis=0))
+    cut(monkeypatch, backend, {**IN_ONE_PIECE, "entries": 81})
+    monkeypatch.setattr("softxent.backends.numpy._PIECE", 20)
+    for _ in range(2):
+        assert bits(backend, function(x, axis=0)) == expected
+
+
+@pytest.mark.parametrize("function", [softmax, softmin, log_softmax])
+def test_square_blocks_of_full_size(backend: Backend, function: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(512, 1024)).astype("float32")
+    found = backend.numpy(function(backend.array(x), axis=0))
+    np.testing.assert_allclose(found, backend.numpy(function(backend.array(x.T), axis=1)).T, rtol=2e-6)
+
 
 SHAPE = (26, 13)
 

@@ -304,7 +304,7 @@ def test_blocks_alike_have_the_same_bits(name: str, **kinds: Any) -> None:
             call = partial(CALLS[name], **drawn(**kinds))
             found = bits(call())
             with pytest.MonkeyPatch.context() as plain:
-                plain.setattr(type(NUMPY), "each", blocks.Backend.each)
+                plain.setattr(type(NUMPY), "for_parts", blocks.Backend.for_parts)
                 assert found == bits(call())
 
 

@@ -84,17 +84,18 @@ class Backend(generic.Backend):
         cut, blocks = ops.blocks(operands, axis, as_large=as_large)
         if not blocks:
             return self.in_rows(self.quietly(ops.evaluate, function, operands, axis=axis, **static))
-        each, several = self.each("evaluate", function, operands, axis=axis, **static), False
+        made = self.for_parts("evaluate", function, operands, axis=axis, **static)
+        several = False
 
         def part_of(part: Mapping[str, Any], room: Array | None) -> tuple[Array, ...]:
             nonlocal several
-            found = each(part, room)
+            found = made(part, room)
             several = isinstance(found, tuple)
             return found if several else (found,)
 
         logits = next(iter(operands.values()))
         known = {-1: self.empty(logits, tuple(logits.shape))} if as_large and static["result"] == logits.dtype else None
-        results = self._walk(part_of, operands, cut, blocks, known=known)
+        results = self._walk(part_of, operands, cut, blocks, known=known, has_room=ops.leaves(operands, axis))
         return results if several else results[0]
 
     def derived(
@@ -119,22 +120,28 @@ class Backend(generic.Backend):
                 shared.add(n)
             else:
                 known[n] = self.empty(x, tuple(x.shape))
-        each = self.each("derived", function, operands, by=by, axis=axis, **static)
-        return self._walk(each, operands, cut, blocks, shared=shared, known=known)
+        part_of = self.for_parts("derived", function, operands, by=by, axis=axis, **static)
+        has_room = ops.leaves(operands, axis)
+        return self._walk(part_of, operands, cut, blocks, shared=shared, known=known, has_room=has_room)
 
-    def each(
+    def for_parts(
         self,
         method: str,
         function: Callable[..., Any],
         operands: Mapping[str, Any],  # noqa: ARG002 - other backends look at them
         **details: Any,
     ) -> Callable[[Mapping[str, Any], Array | None], Any]:
-        """What a method of ours makes, with a function, of any part of the operands, and of room for the result."""
+        """What a method of ours makes, with a function, of any part of the operands, given room for the result."""
         return lambda part, room: getattr(self.of_one_block(room), method)(function, part, **details)
 
     def are_wide(self, operands: Mapping[str, Any], axis: int) -> bool:
-        """Whether a row is more than a block."""
+        """Whether a row is so wide that it is taken in pieces."""
         return bool(next(iter(operands.values())).shape[axis] > WIDE * self.entries)
+
+    def leaves(self, operands: Mapping[str, Any], axis: int) -> bool:
+        """Whether the class axis stays where it is, so that the result lies as its room does."""
+        place = self.place(operands, axis)
+        return place is None or (place - axis) % next(iter(operands.values())).ndim == 0
 
     def over_rows(
         self,
@@ -187,9 +194,11 @@ class Backend(generic.Backend):
         *,
         shared: Collection[int] = (),
         known: Mapping[int, Array] | None = None,
+        has_room: bool = True,
     ) -> tuple[Array, ...]:
         """The results for each block put together, in memory that is ``known`` or yet to be had.
 
+        There they are made, if a block ``has_room`` for them, or copied to.
         Those in ``shared`` are added up instead. Both count results from the end.
         """
         rows = next(iter(operands.values())).shape[cut]
@@ -202,7 +211,8 @@ class Backend(generic.Backend):
             nonlocal count
             at, part = _at(cut, blocks[n]), self._part(operands, cut, blocks[n])
             shape = next(iter(part.values())).shape
-            room = next((x[at] for x in tuple(whole.values()) if x[at].shape == shape), None)
+            rooms = tuple(whole.values()) if has_room else ()
+            room = next((x[at] for x in rooms if x[at].shape == shape), None)
             found = part_of(part, room)
             count = len(found)
             for k, x in enumerate(found, start=-count):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Array = Any
 
 _PIECE = 2**17  # entries that the cache holds the right way round and the other
+_COLUMNS = 4  # so few are faster copied one by one
+# Not the power, for which ** has ways of its own.
 _UFUNCS: dict[Any, np.ufunc] = {
     operator.add: np.add,
     operator.sub: np.subtract,
@@ -28,7 +30,6 @@ _UFUNCS: dict[Any, np.ufunc] = {
     operator.neg: np.negative,
     operator.abs: np.abs,
 }
-_COLUMNS = 4  # so few are faster copied one by one
 
 
 class Backend(blocks.Backend):
@@ -215,33 +216,38 @@ class Backend(blocks.Backend):
         alike.programs[key] = np.errstate(all="ignore")(found)  # entered in less time than by a with statement
         return alike.programs[key]
 
-    def each(
+    def for_parts(
         self, method: str, function: Callable[..., Any], operands: Mapping[str, Any], **details: Any
     ) -> Callable[[Mapping[str, Any], Array | None], Any]:
         """By a program, written down the second time that operands alike are walked over.
 
         Between blocks threads wait for each other, a few microseconds of Python at a time: by a program they do with a
-        tenth of that.
+        tenth of that. Options given as numbers are part of it, those given as arrays are not.
         """
-        plainly = super().each(method, function, operands, **details)
+        plainly = super().for_parts(method, function, operands, **details)
         if self.are_wide(operands, details["axis"]):
             return plainly
-        traits = [(name, self.traits(x) if isinstance(x, np.ndarray) else (type(x), x)) for name, x in operands.items()]
-        walks, programs = _walked(method, function, *traits, *details.items())
-        if next(walks) == 0:
+        traits = [
+            (name, self.traits(x) if isinstance(x, np.ndarray) else (type(x), repr(x))) for name, x in operands.items()
+        ]
+        walks, programs = _walked(self, method, function, *traits, *details.items())
+        if next(walks) == 0:  # of those that were before
             return plainly
 
         def by_program(part: Mapping[str, Any], room: Array | None) -> Any:
             key = next(iter(part.values())).shape, None if room is None else room.dtype
-            if key not in programs:
-                programs[key] = recording.part(self, method, function, part, room, **details) or plainly
-            return programs[key](part, room)
+            if key in programs:
+                return programs[key](part, room)
+            recorded = recording.part(self, method, function, part, room, **details)
+            programs[key], found = recorded or (plainly, plainly(part, room))
+            return found
 
         return by_program
 
     def into(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
         """The same function of entries with an ``out``; None if there is no such thing."""
-        return function if isinstance(function, np.ufunc) else _UFUNCS.get(function)
+        is_one = isinstance(function, np.ufunc) and function.signature is None  # a matrix product has one
+        return function if is_one else _UFUNCS.get(function)
 
     def quietly(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call with NumPy's floating-point errors off, whatever the caller has set; in a block they are."""

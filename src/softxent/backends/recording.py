@@ -1,9 +1,9 @@
 """Small calls and blocks: what is done to arrays is written down once, and done again for arrays alike.
 
-A small call takes more time to find out what to do than to do it, and so do all the blocks of a large one together.
-Nothing of that depends on the entries of arrays: the formulas can be traced, as jax does. A `Recorder` stands for a
-backend, and `Recorded` for arrays; both go about their work as the real ones do, and note each operation on the way.
-What comes of it is a function of nothing but these.
+A small call takes more time to find out what to do than to do it, and while a block of a large one finds out, threads
+wait for each other. Nothing of that depends on the entries of arrays: the formulas can be traced, as jax does. A
+`Recorder` stands for a backend, and `Recorded` for arrays; both go about their work as the real ones do, and note each
+operation on the way. What comes of it is a function of nothing but these.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 Array = Any
 
-_REMEMBERING = {"argmax", "put_along_axis", "segment_max", "segment_sum", "take_along_axis"}  # between one and the next
+_REMEMBERING = {
+    "argmax",
+    "put_along_axis",
+    "segment_max",
+    "segment_sum",
+    "take_along_axis",
+}  # what they found, for each other
 _COMPOSED = {"in_columns", "max", "sum"}  # of other primitives, which are noted instead
 _READING = {"bounds", "over_rows", "read"}
 _ROOM = "room"  # for the result
@@ -80,7 +86,7 @@ class _Line(NamedTuple):
     taken: set[str]  # names of arrays
     anew: bool  # whether the result is not one of these
     into: Callable[..., Any] | None  # the same with an ``out``, if there is such a thing
-    places: list[str]  # what has room for the result, and can be that if it is not needed any more
+    places: list[str]  # arrays laid out as the result is, whose memory it may take once nobody needs them
 
 
 class Recorder:
@@ -204,7 +210,7 @@ class Recorder:
 
 
 class PartRecorder(Recorder):
-    """The same for part of a call, with room for its result, which may lie in memory as it will."""
+    """The same for part of a call, with room for its result, which is put in order where it is put together."""
 
     evaluate = generic.Backend.evaluate
 
@@ -260,14 +266,19 @@ def part(
     operands: Mapping[str, Any],
     room: Array | None,
     **details: Any,
-) -> Callable[[Mapping[str, Any], Array | None], Any] | None:
-    """What a method makes of part of the operands, as a function of parts alike and room; None if it cannot be."""
+) -> tuple[Callable[[Mapping[str, Any], Array | None], Any], Any] | None:
+    """What a method makes of part of the operands: as a function of parts alike and room, and itself.
+
+    None if it depends on entries.
+    """
     recorder = PartRecorder(backend, room)
     names = [name for name, x in operands.items() if isinstance(x, backend.kinds)]
     arrays = {name: Recorded(recorder, operands[name], f"a{n}") for n, name in enumerate(names)}
     try:
         result = getattr(recorder, method)(function, {**operands, **arrays}, **details)
-        program = recorder.program([*(x.name for x in arrays.values()), _ROOM], result)
+        made = recorder.program([*(x.name for x in arrays.values()), _ROOM], result)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 - whatever cannot be recorded can still be done
         return None
-    return lambda part, room: program(*[part[name] for name in names], room)
+    return lambda operands, room: made(*[operands[name] for name in names], room), _real(result)
