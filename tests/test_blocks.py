@@ -72,7 +72,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, backend: Backend, runner: dict[str, int
         else:
             monkeypatch.setattr(f"softxent.backends.{backend.library}.Backend.{name}", value)
     monkeypatch.setattr("softxent.backends.numpy.Backend.at_once", made_out)  # programs of calls have no blocks
-    walked = cache(lambda *_: (itertools.count(1), {}))  # blocks do, from the first walk on
+    walked: Any = cache(lambda *_: (itertools.count(1), {}))  # blocks do, from the first walk on
     monkeypatch.setattr("softxent.backends.numpy._walked", walked)
     if backend.library == "torch":  # the rule for autograd, whose blocks they are
         monkeypatch.setattr("softxent.backends.torch.Backend.small", -1)
