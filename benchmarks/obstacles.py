@@ -13,8 +13,8 @@ UNKNOWN = "not understood yet."
 # By library, function and quantity.
 OBSTACLES = {
     ("NumPy", "softmax", "ratio"): (
-        "NumPy's own operations, called on blocks with nothing beside them, take as long; SciPy's time for 8192 by 1024 "
-        "is 20 to 35 ms from run to run, by the pages that its arrays get, ours 11 to 12. Tried: blocks of 2¹⁶ to 2²⁰ "
+        "NumPy's own operations, called on blocks with nothing beside them, take as long; SciPy's time for 8192 by "
+        "1024 is 20 to 35 ms from run to run, by the pages that its arrays get, ours 11 to 12. Tried: blocks of 2¹⁶ to 2²⁰ "
         "logits, an array for each thread to work in."
     ),
     ("NumPy", "log_softmax", "ratio"): (
