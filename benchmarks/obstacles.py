@@ -14,8 +14,8 @@ UNKNOWN = "not understood yet."
 OBSTACLES = {
     ("NumPy", "softmax", "ratio"): (
         "NumPy's own operations, called on blocks with nothing beside them, take as long; SciPy's time for 8192 by "
-        "1024 is 20 to 35 ms from run to run, by the pages that its arrays get, ours 11 to 12. Tried: blocks of 2¹⁶ to 2²⁰ "
-        "logits, an array for each thread to work in."
+        "1024 is 20 to 35 ms from run to run, by the pages that its arrays get, ours 11 to 12. Tried: blocks of 2¹⁶ to "
+        "2²⁰ logits, an array for each thread to work in."
     ),
     ("NumPy", "log_softmax", "ratio"): (
         "with 1024 classes the same. With few classes two fifths of the time go into two copies, from rows to columns "
