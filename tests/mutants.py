@@ -525,6 +525,20 @@ MUTANTS = (
         ("tests/test_recording.py",),
     ),
     Mutant(
+        "a moved result is made where it belongs",
+        "backends/blocks.py",
+        "known=known, has_room=ops.leaves(operands, axis))",
+        "known=known)",
+        BLOCKS,
+    ),
+    Mutant(
+        "results take the place of arguments",
+        "backends/recording.py",
+        "kept = self.shared | set(arguments)",
+        "kept = self.shared",
+        ("tests/test_recording.py",),
+    ),
+    Mutant(
         "two derivatives share their memory",
         "calls.py",
         "x if first[id(x)] == n else",
