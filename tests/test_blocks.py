@@ -239,7 +239,7 @@ def type_of(backend: Backend) -> Any:
 # -- the same bits ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.backends("numpy-readonly")
+@pytest.mark.backends("numpy")
 @pytest.mark.parametrize("function", [softmax, softmin, log_softmax])
 def test_blocks_may_be_square(backend: Backend, function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A result with its classes moved is not made where it belongs, though it would fit there."""
