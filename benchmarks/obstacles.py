@@ -18,8 +18,8 @@ OBSTACLES = {
         "2²⁰ logits, an array for each thread to work in."
     ),
     ("NumPy", "log_softmax", "ratio"): (
-        "with 1024 classes the same. With few classes two fifths of the time go into two copies, from rows to columns "
-        "and back. Tried: other pieces, column by column, an operation on three axes; and smaller blocks, between "
+        "with 1024 classes as with softmax. With few classes two fifths of the time go into two copies, from rows to "
+        "columns and back. Tried: other pieces, column by column, an operation on three axes; and smaller blocks, between "
         "which threads wait for each other."
     ),
     ("NumPy", "logsumexp", "ratio"): (
@@ -61,7 +61,9 @@ OBSTACLES = {
         "XLA runs on threads from some size on, which costs 50 to 90 µs a call, ours or jax's; with 8 by 10 logits "
         "it takes a thirteenth of jax's time."
     ),
-    ("jax", "cross_entropy", "ratio"): ("the same; jitted on both sides they take equally long."),
+    ("jax", "cross_entropy", "ratio"): (
+        "XLA's threads, as with logsumexp; jitted on both sides they take equally long."
+    ),
     ("jax", "cross_entropy, jitted", "ratio"): (
         "with few classes XLA makes no vector instructions of what is done once a row, a logarithm and an "
         "exponential, as it is fused into loops over a row. Tried: barriers, which XLA leaves out on CPUs; the "

@@ -528,7 +528,7 @@ MUTANTS = (
         "a moved result is made where it belongs",
         "backends/blocks.py",
         "known=known, has_room=ops.leaves(operands, axis))",
-        "known=known)",
+        "known=known, has_room=True)",
         BLOCKS,
     ),
     Mutant(

@@ -212,7 +212,7 @@ def test_arguments_are_looked_at_each_time() -> None:
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["calls", "blocks"])
-def test_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, cut: bool) -> None:  # noqa: FBT001 - a parameter
+def test_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, *, cut: bool) -> None:
     """Neither of what was written down nor of what follows, not even until garbage is collected."""
     if cut:
         cut_small(monkeypatch)

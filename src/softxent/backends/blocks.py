@@ -194,7 +194,7 @@ class Backend(generic.Backend):
         *,
         shared: Collection[int] = (),
         known: Mapping[int, Array] | None = None,
-        has_room: bool = True,
+        has_room: bool,
     ) -> tuple[Array, ...]:
         """The results for each block put together, in memory that is ``known`` or yet to be had.
 

@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 
 Array = Any
 
-_REMEMBERING = {
-    "argmax",
-    "put_along_axis",
-    "segment_max",
-    "segment_sum",
-    "take_along_axis",
-}  # what they found, for each other
+# What these found, for each other.
+_REMEMBERING = {"argmax", "put_along_axis", "segment_max", "segment_sum", "take_along_axis"}
 _COMPOSED = {"in_columns", "max", "sum"}  # of other primitives, which are noted instead
 _READING = {"bounds", "over_rows", "read"}
 _ROOM = "room"  # for the result
@@ -162,6 +157,22 @@ class Recorder:
         self.lines.append(_Line(made.name, called, ", ".join(given), names, not in_place, into, places))
         return made
 
+    def followed(
+        self, function: Callable[[dict[str, Recorded]], Any], arrays: Mapping[str, Array], *others: str
+    ) -> tuple[Callable[..., Any], Any] | None:
+        """What a function makes of arrays by name: as a program of them in order and of ``others``, and itself.
+
+        None if it depends on their entries.
+        """
+        recorded = {name: Recorded(self, x, f"a{n}") for n, (name, x) in enumerate(arrays.items())}
+        try:
+            result = function(recorded)
+            return self.program([*(x.name for x in recorded.values()), *others], result), _real(result)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever cannot be recorded can still be done
+            return None
+
     def _fresh(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, or method of a backend, without what it remembers of this call."""
         method = getattr(function, "__self__", None) is self.ops
@@ -249,14 +260,13 @@ def _leaves(x: Any) -> list[Any]:
 def program(backend: Any, function: Callable[..., Any], call: Any, *details: Any) -> Callable[..., Any] | None:
     """What a function makes of a call, as a function of the call's arrays; None if it depends on their entries."""
     recorder = Recorder(backend)
-    given = call.arrays(backend.kinds).items()
-    arrays = {name: Recorded(recorder, x, f"a{n}") for n, (name, x) in enumerate(given)}
-    try:
+
+    def of(arrays: dict[str, Recorded]) -> Any:
         watched = call.of(arrays)._replace(form=call.form._replace(backend=recorder), given=call.given)
-        result = function(watched, *details)
-        return recorder.program([x.name for x in arrays.values()], result)
-    except Exception:  # noqa: BLE001 - whatever cannot be recorded can still be done
-        return None
+        return function(watched, *details)
+
+    found = recorder.followed(of, call.arrays(backend.kinds))
+    return None if found is None else found[0]
 
 
 def part(
@@ -272,13 +282,10 @@ def part(
     None if it depends on entries.
     """
     recorder = PartRecorder(backend, room)
-    names = [name for name, x in operands.items() if isinstance(x, backend.kinds)]
-    arrays = {name: Recorded(recorder, operands[name], f"a{n}") for n, name in enumerate(names)}
-    try:
-        result = getattr(recorder, method)(function, {**operands, **arrays}, **details)
-        made = recorder.program([*(x.name for x in arrays.values()), _ROOM], result)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - whatever cannot be recorded can still be done
+    run = getattr(recorder, method)
+    arrays = {name: x for name, x in operands.items() if isinstance(x, backend.kinds)}
+    found = recorder.followed(lambda recorded: run(function, {**operands, **recorded}, **details), arrays, _ROOM)
+    if found is None:
         return None
-    return lambda operands, room: made(*[operands[name] for name in names], room), _real(result)
+    names, (made, result) = tuple(arrays), found
+    return lambda operands, room: made(*[operands[name] for name in names], room), result
