@@ -19,8 +19,8 @@ OBSTACLES = {
     ),
     ("NumPy", "log_softmax", "ratio"): (
         "with 1024 classes as with softmax. With few classes two fifths of the time go into two copies, from rows to "
-        "columns and back. Tried: other pieces, column by column, an operation on three axes; and smaller blocks, between "
-        "which threads wait for each other."
+        "columns and back. Tried: other pieces, column by column, an operation on three axes; and smaller blocks, "
+        "between which threads wait for each other."
     ),
     ("NumPy", "logsumexp", "ratio"): (
         "on one thread the four operations on all logits take three quarters of the time with nothing beside "
